@@ -1,0 +1,17 @@
+//! A playground of network namespaces: links between them, tiny servers in them, probes from them.
+//!
+//! Namespaces have no name and no file: they live as long as a [`Namespace`] value, a thread or a process of theirs
+//! does. Whatever ends the program, a kill included, the kernel cleans them up, and nothing here can touch the
+//! host's own namespace: every change is made on a thread that has first entered one of ours.
+
+#![forbid(unsafe_code)]
+
+mod link;
+mod namespace;
+mod probe;
+mod server;
+
+pub use link::{Bridge, Veth};
+pub use namespace::{Error, Namespace};
+pub use probe::{Answer, Probe, Transport, probe};
+pub use server::Server;

@@ -1,0 +1,109 @@
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::{Error, Namespace};
+
+/// How a probe travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// One connection.
+    Tcp,
+    /// One datagram there and back, from a port of its own.
+    Udp,
+}
+
+/// One question to a [`Server`](crate::Server).
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Where to.
+    pub to: SocketAddr,
+    /// How long silence is waited for.
+    pub patience: Duration,
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// A server answered.
+    Reached {
+        /// The server's name.
+        server: String,
+        /// The client's address as the server saw it.
+        seen_as: IpAddr,
+    },
+    /// Refused: a reset, or ICMP port unreachable.
+    Refused,
+    /// Silence.
+    Silence,
+    /// Any other error, by its name.
+    Failed(String),
+}
+
+/// Sends one probe from inside the namespace.
+pub fn probe(client: &Namespace, probe: &Probe) -> Result<Answer, Error> {
+    client.run(|| probe.send())
+}
+
+impl Probe {
+    /// Sends the probe from the namespace of the calling thread.
+    pub fn send(&self) -> Answer {
+        let answered = match self.transport {
+            Transport::Tcp => self.over_tcp(),
+            Transport::Udp => self.over_udp(),
+        };
+        answered.and_then(|text| parse(&text)).unwrap_or_else(|error| Answer::from_error(&error))
+    }
+
+    fn over_tcp(&self) -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.to, self.patience)?;
+        stream.set_read_timeout(Some(self.patience))?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn over_udp(&self) -> io::Result<String> {
+        let any: IpAddr = if self.to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.connect(self.to)?;
+        socket.send(b"?")?;
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+}
+
+impl Answer {
+    fn from_error(error: &io::Error) -> Answer {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Answer::Refused,
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Answer::Silence,
+            _ => Answer::Failed(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Reached { server, seen_as } => write!(f, "{server} (saw {seen_as})"),
+            Answer::Refused => write!(f, "refused"),
+            Answer::Silence => write!(f, "silence"),
+            Answer::Failed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+fn parse(text: &str) -> io::Result<Answer> {
+    let mut words = text.split_whitespace();
+    let (server, address) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+    match (server, address) {
+        (Some(server), Some(seen_as)) => Ok(Answer::Reached { server: server.to_owned(), seen_as }),
+        _ => Err(io::Error::other(format!("not a server's answer: {text:?}"))),
+    }
+}
