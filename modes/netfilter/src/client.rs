@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use kubeweir_netlink::batch::{Batch, Failure, Refusal};
+use kubeweir_netlink::dump::{self, Request};
+use kubeweir_netlink::nfnl::{self, PROTOCOL, SUBSYSTEM_NFTABLES};
+use kubeweir_netlink::socket::Socket;
+use kubeweir_netlink::wire::{Message, Writer};
+use kubeweir_netlink::{Errno, Error};
+
+use crate::encode::{self, Origin, attribute as a, message};
+use crate::kernel::{CommitError, Kernel, Observation, ObserveError, Refused};
+use crate::set::{Element, Elements, Set};
+use crate::{Chain, Commit, DataType, Family, Operation, Table, datatype, decode};
+
+/// Batches beyond this many bytes are cut in parts: the kernel copies a batch into one allocation.
+const BATCH_LIMIT: usize = 16 * 1024 * 1024;
+/// How often all tables are read again for want of a quiet moment.
+const ATTEMPTS: u32 = 5;
+
+/// The kernel's `nf_tables` in the network namespace of the thread that opened it.
+pub struct Client {
+    socket: Socket,
+    /// Key types of the sets seen so far, to name refused elements.
+    keys: BTreeMap<(Family, String, String), Vec<DataType>>,
+}
+
+impl Client {
+    /// Opens the resident netlink socket.
+    pub fn open() -> Result<Client, Error> {
+        Ok(Client { socket: Socket::open(PROTOCOL)?, keys: BTreeMap::new() })
+    }
+
+    /// The current generation: a number that every commit by anybody in this namespace changes.
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let body = |w: &mut Writer| w.raw(&nfnl::header(0, 0));
+        let request = Request { kind: kind(message::GET_GENERATION), body: &body };
+        let mut generation = None;
+        dump::ask(&mut self.socket, &request, &mut |message| {
+            generation = generation.or(decode::generation(message)?);
+            Ok(())
+        })?;
+        generation.ok_or(Error::Malformed("generation without a number"))
+    }
+
+    fn read(&mut self, family: Family, name: &str) -> Result<Option<Table>, ObserveError> {
+        let fail = |what| move |source| ObserveError { what, family, table: name.to_owned(), source };
+        if !self.exists(family, name).map_err(fail("existence"))? {
+            return Ok(None);
+        }
+        let mut table = Table::new(family, name);
+        table.sets = self.sets(family, name).map_err(fail("sets"))?;
+        table.chains = self.chains(family, name).map_err(fail("chains"))?;
+        Ok(Some(table))
+    }
+
+    fn exists(&mut self, family: Family, name: &str) -> Result<bool, Error> {
+        let body = |w: &mut Writer| in_table(family, name, w);
+        let request = Request { kind: kind(message::GET_TABLE), body: &body };
+        match dump::ask(&mut self.socket, &request, &mut |_| Ok(())) {
+            Ok(()) => Ok(true),
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sets(&mut self, family: Family, name: &str) -> Result<BTreeMap<String, Set>, Error> {
+        let kinds = self.list(message::GET_SET, family, name, decode::set)?;
+        let mut sets = BTreeMap::new();
+        for named in kinds.into_iter().filter(|named| named.table == name) {
+            let elements = self.elements(family, name, &named.name)?;
+            self.keys.insert((family, name.to_owned(), named.name.clone()), named.object.key.clone());
+            sets.insert(named.name, Set { kind: named.object, elements });
+        }
+        Ok(sets)
+    }
+
+    fn elements(&mut self, family: Family, table: &str, set: &str) -> Result<Elements, Error> {
+        let body = |w: &mut Writer| {
+            in_table(family, table, w);
+            w.string(a::ELEMENTS_SET, set);
+        };
+        let request = Request { kind: kind(message::GET_ELEMENT), body: &body };
+        let elements: Vec<Element> =
+            dump::dump(&mut self.socket, &request, Vec::new, |elements, message| {
+                decode::elements(message, elements)
+            })?;
+        Ok(elements.into_iter().collect())
+    }
+
+    fn chains(&mut self, family: Family, name: &str) -> Result<BTreeMap<String, Chain>, Error> {
+        let hooks = self.list(message::GET_CHAIN, family, name, decode::chain)?;
+        let mine = hooks.into_iter().filter(|named| named.table == name);
+        let mut chains: BTreeMap<_, _> =
+            mine.map(|named| (named.name, Chain { hook: named.object, rules: Vec::new() })).collect();
+        for named in self.list(message::GET_RULE, family, name, decode::rule)? {
+            if let (true, Some(chain)) = (named.table == name, chains.get_mut(&named.name)) {
+                chain.rules.push(named.object);
+            }
+        }
+        Ok(chains)
+    }
+
+    fn list<T>(
+        &mut self,
+        message: u8,
+        family: Family,
+        table: &str,
+        decode: impl Fn(&Message<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let body = |w: &mut Writer| in_table(family, table, w);
+        let request = Request { kind: kind(message), body: &body };
+        dump::dump(&mut self.socket, &request, Vec::new, |list, message| {
+            list.push(decode(message)?);
+            Ok(())
+        })
+    }
+}
+
+impl Kernel for Client {
+    fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError> {
+        let (mut observed, mut attempt) = (Vec::new(), 0);
+        loop {
+            attempt += 1;
+            let before = self.generation().map_err(generation_error)?;
+            observed.clear();
+            for (family, name) in tables {
+                observed.push(self.read(*family, name)?);
+            }
+            let quiet = self.generation().map_err(generation_error)? == before;
+            if quiet || attempt == ATTEMPTS {
+                return Ok(Observation { tables: observed, generation: quiet.then_some(before) });
+            }
+        }
+    }
+
+    fn commit(&mut self, commits: &[Commit], generation: Option<u32>) -> Result<(), CommitError> {
+        let mut part = Part::new(generation);
+        for commit in commits {
+            self.remember(commit);
+            for (index, operation) in commit.operations.iter().enumerate() {
+                for range in encode::parts(operation) {
+                    if part.batch.bytes() > BATCH_LIMIT {
+                        self.send(part)?;
+                        part = Part::new(None);
+                    }
+                    part.push(commit, index, &range);
+                }
+            }
+        }
+        self.send(part)
+    }
+}
+
+impl Client {
+    fn remember(&mut self, commit: &Commit) {
+        for operation in &commit.operations {
+            if let Operation::AddSet(name, kind) = operation {
+                self.keys.insert((commit.family, commit.table.clone(), name.clone()), kind.key.clone());
+            }
+        }
+    }
+
+    fn send(&mut self, part: Part<'_>) -> Result<(), CommitError> {
+        let origins = part.origins;
+        part.batch.commit(&mut self.socket).map_err(|failure| match failure {
+            Failure::Outdated => CommitError::Outdated,
+            Failure::Refused { refused, .. } => {
+                CommitError::Refused(refused.iter().map(|refusal| self.explain(refusal, &origins)).collect())
+            }
+            other => CommitError::Failed(other),
+        })
+    }
+
+    /// A refusal in the words of the operation it was about.
+    fn explain(&self, refusal: &Refusal, origins: &[(&Commit, Origin)]) -> Refused {
+        let operation = match origins.get(refusal.operation) {
+            Some((commit, origin)) => self.describe(commit, *origin, refusal),
+            None => format!("operation {}", refusal.operation),
+        };
+        Refused { operation, errno: refusal.errno, message: refusal.message.clone() }
+    }
+
+    fn describe(&self, commit: &Commit, origin: Origin, refusal: &Refusal) -> String {
+        let operation = &commit.operations[origin.operation];
+        let text = format!("{operation} in table {} {}", commit.family, commit.table);
+        let Some((set, elements)) = operation.elements() else { return text };
+        let position = refusal.attribute.get(1).map(|step| origin.first_element + step.position);
+        let Some(element) = position.and_then(|position| elements.get(position)) else { return text };
+        let types = self.keys.get(&(commit.family, commit.table.clone(), set.to_owned()));
+        let mut key = String::new();
+        datatype::print(types.map_or(&[], Vec::as_slice), element.key.as_slice(), &mut key);
+        format!("{text}, element {key} {}", element.comment.as_deref().unwrap_or_default())
+    }
+}
+
+/// One batch and where its messages came from.
+struct Part<'a> {
+    batch: Batch,
+    origins: Vec<(&'a Commit, Origin)>,
+}
+
+impl<'a> Part<'a> {
+    fn new(generation: Option<u32>) -> Part<'a> {
+        Part { batch: Batch::new(SUBSYSTEM_NFTABLES, generation), origins: Vec::new() }
+    }
+
+    fn push(&mut self, commit: &'a Commit, index: usize, range: &Range<usize>) {
+        let mut origins = Vec::new();
+        encode::part(commit, index, range, &mut self.batch, &mut origins);
+        self.origins.extend(origins.into_iter().map(|origin| (commit, origin)));
+    }
+}
+
+fn in_table(family: Family, table: &str, w: &mut Writer) {
+    w.raw(&nfnl::header(family.number(), 0));
+    w.string(a::TABLE, table);
+}
+
+const fn kind(message: u8) -> u16 {
+    nfnl::kind(SUBSYSTEM_NFTABLES, message)
+}
+
+fn generation_error(source: Error) -> ObserveError {
+    ObserveError { what: "the generation", family: Family::Ip, table: String::new(), source }
+}
+
+/// The bytes of one batch with these operations, before sequence numbers are set: for tests against recordings.
+#[doc(hidden)]
+pub fn batch_bytes(commits: &[Commit]) -> Vec<u8> {
+    let mut part = Part::new(None);
+    for commit in commits {
+        for (index, operation) in commit.operations.iter().enumerate() {
+            for range in encode::parts(operation) {
+                part.push(commit, index, &range);
+            }
+        }
+    }
+    part.batch.as_bytes().to_vec()
+}
