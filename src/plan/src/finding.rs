@@ -1,0 +1,49 @@
+//! Findings: what an operator should know about a plan. The planner never logs; it tells.
+
+use std::fmt;
+
+use crate::names::{Family, ObjectName, Protocol};
+use crate::plan::FrontendAddress;
+
+/// Something worth telling an operator. It belongs to the Service in whose plan it stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub enum Finding {
+    /// An older Service has this address and port already.
+    FrontendTaken {
+        /// The address.
+        address: FrontendAddress,
+        /// The protocol.
+        protocol: Protocol,
+        /// The port.
+        port: u16,
+        /// Who has it.
+        owner: ObjectName,
+    },
+    /// The Service has no ClusterIP.
+    NoClusterIp,
+    /// An EndpointSlice of type FQDN was ignored.
+    FqdnSlice(ObjectName),
+    /// NodePorts answer on all addresses because the Node has none of its own.
+    NodeAddressesUnknown,
+    /// NodePorts of this family answer nowhere: the Node has no address of the family.
+    NoNodePortAddress(Family),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::FrontendTaken { address, protocol, port, owner } => {
+                write!(f, "{address}:{port}/{protocol} belongs to the older Service {owner}")
+            }
+            Finding::NoClusterIp => write!(f, "no ClusterIP"),
+            Finding::FqdnSlice(name) => write!(f, "EndpointSlice {name} of type FQDN ignored"),
+            Finding::NodeAddressesUnknown => {
+                write!(f, "the Node has no address yet: NodePorts answer on all local addresses")
+            }
+            Finding::NoNodePortAddress(family) => {
+                write!(f, "NodePorts do not answer over {family}: the Node has no such address")
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A second opinion on a plan: checks what the planner promises, without knowing how it plans.
+
+use std::collections::BTreeMap;
+
+use crate::names::Family;
+use crate::plan::{Frontend, FrontendAddress, Plan, PortPlan, Verdict};
+
+/// All broken promises, one sentence each; empty for a sound plan.
+pub fn lint(plan: &Plan) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut places = BTreeMap::new();
+    for (name, service) in &plan.services {
+        for port in &service.ports {
+            if port.key.service != *name {
+                breaches.push(format!("{} stands in the plan of {name}", port.key));
+            }
+            for frontend in &port.frontends {
+                check(port, frontend, &mut breaches);
+                let place = (frontend.address, port.key.protocol, frontend.port);
+                if let Some(other) = places.insert(place, &port.key) {
+                    breaches.push(format!("{other} and {} share {place:?}", port.key));
+                }
+            }
+        }
+    }
+    breaches
+}
+
+fn check(port: &PortPlan, frontend: &Frontend, breaches: &mut Vec<String>) {
+    let family = match frontend.address {
+        FrontendAddress::Ip(address) => Family::of(address),
+        FrontendAddress::Node(family) => family,
+    };
+    if family != port.family {
+        breaches.push(format!("{}: a frontend of another family", port.key));
+    }
+    if frontend.port == 0 {
+        breaches.push(format!("{}: a frontend on port 0", port.key));
+    }
+    for verdict in [&frontend.inside, &frontend.outside] {
+        let Verdict::Forward(pool) = verdict else { continue };
+        if pool.targets.is_empty() {
+            breaches.push(format!("{}: forwards to an empty pool", port.key));
+        }
+        if !pool.targets.is_sorted() || pool.targets.windows(2).any(|pair| pair[0].socket == pair[1].socket) {
+            breaches.push(format!("{}: targets are not in order, each once", port.key));
+        }
+        if pool.targets.iter().any(|target| Family::of(target.socket.ip()) != port.family) {
+            breaches.push(format!("{}: a target of another family", port.key));
+        }
+    }
+}

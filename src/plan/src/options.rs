@@ -1,0 +1,54 @@
+//! What the operator decides, as far as planning needs it.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+/// Options of the planner, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Name of this node, as EndpointSlices name it.
+    pub node_name: Arc<str>,
+    /// How to tell that a packet comes from a pod.
+    pub detect_local: DetectLocal,
+    /// Masquerade all traffic to ClusterIPs.
+    pub masquerade_all: bool,
+    /// Where NodePorts answer.
+    pub node_port_addresses: NodePortOption,
+}
+
+/// `detectLocalMode` with its parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocal {
+    /// Source address in the first of these prefixes of its family.
+    ClusterCidr(Vec<IpNet>),
+    /// Source address in the Node's first pod prefix of its family.
+    NodeCidr,
+    /// Arrived through this interface.
+    BridgeInterface(Arc<str>),
+    /// Arrived through an interface whose name begins so.
+    InterfaceNamePrefix(Arc<str>),
+}
+
+/// `nodePortAddresses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortOption {
+    /// `primary`: the Node's first address of each family.
+    Primary,
+    /// Every local address but loopback.
+    All,
+    /// Local addresses inside these prefixes.
+    Within(Vec<IpNet>),
+}
+
+impl Options {
+    /// The defaults of kube-proxy's nftables mode on this node.
+    pub fn for_node(name: &str) -> Options {
+        Options {
+            node_name: name.into(),
+            detect_local: DetectLocal::ClusterCidr(Vec::new()),
+            masquerade_all: false,
+            node_port_addresses: NodePortOption::Primary,
+        }
+    }
+}

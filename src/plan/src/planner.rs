@@ -1,0 +1,158 @@
+//! The planner: keeps a plan up to date at the price of what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::claims::{self, Claim, Claims};
+use crate::endpoints::Here;
+use crate::finding::Finding;
+use crate::input::EndpointSlice;
+use crate::names::ObjectName;
+use crate::node::{self, Facts};
+use crate::options::Options;
+use crate::plan::{Plan, ServicePlan};
+use crate::service::{self, Context};
+use crate::snapshot::{Changed, Snapshot};
+
+/// Holds the latest plan and who claimed what. The plan depends on the latest inputs only, not on the way there.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    options: Options,
+    plan: Plan,
+    context: Option<Context>,
+    claims: Claims,
+}
+
+/// What [`Planner::update`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Update {
+    /// Services whose part of the plan is new, different or gone.
+    pub services: BTreeSet<ObjectName>,
+    /// Whether the node's part is different.
+    pub node: bool,
+}
+
+impl Planner {
+    /// A planner that has seen nothing yet.
+    pub fn new(options: Options) -> Planner {
+        Planner { options, plan: Plan::default(), context: None, claims: Claims::default() }
+    }
+
+    /// The latest plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Brings the plan up to date. `changed` is an upper bound of what differs from the snapshot seen last; on the first
+    /// call, and whenever something changed that all Services depend on, everything is looked at.
+    pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts, changed: &Changed) -> Update {
+        let node = node::plan(snapshot, facts, &self.options);
+        let context = self.context_of(snapshot, &node);
+        let everything = self.context.as_ref() != Some(&context);
+        let mut update = Update { node: *self.plan.node != node, ..Update::default() };
+        if update.node {
+            self.plan.node = Arc::new(node);
+        }
+        let queue = if everything { self.all_services(snapshot) } else { changed.services.clone() };
+        self.update_services(queue, snapshot, &context, &mut update);
+        self.context = Some(context);
+        update
+    }
+
+    fn context_of(&self, snapshot: &Snapshot, node: &crate::plan::NodePlan) -> Context {
+        let zone = snapshot.node().and_then(|node| node.zone.clone());
+        let here = Here { node: self.options.node_name.clone(), zone };
+        let addresses = snapshot.node().map(|node| node.addresses.clone()).unwrap_or_default();
+        Context::new(here, addresses, node)
+    }
+
+    fn all_services(&self, snapshot: &Snapshot) -> BTreeSet<ObjectName> {
+        snapshot.service_names().chain(self.plan.services.keys()).cloned().collect()
+    }
+
+    /// First all claims, then all verdicts: so the order of Services does not matter.
+    fn update_services(
+        &mut self,
+        queue: BTreeSet<ObjectName>,
+        snapshot: &Snapshot,
+        context: &Context,
+        update: &mut Update,
+    ) {
+        let mut drafts: BTreeMap<ObjectName, Option<ServicePlan>> = BTreeMap::new();
+        let mut touched = BTreeSet::new();
+        for name in queue {
+            let draft = draft(snapshot, &name, context);
+            self.reclaim(&name, draft.as_ref(), snapshot, &mut touched);
+            drafts.insert(name, draft);
+        }
+        for name in touched {
+            drafts.entry(name.clone()).or_insert_with(|| draft(snapshot, &name, context));
+        }
+        for (name, draft) in drafts {
+            self.settle(name, draft, update);
+        }
+    }
+
+    /// Replaces a Service's claims; notes the Services that won or lost a place by it.
+    fn reclaim(
+        &mut self,
+        name: &ObjectName,
+        draft: Option<&ServicePlan>,
+        snapshot: &Snapshot,
+        touched: &mut BTreeSet<ObjectName>,
+    ) {
+        let created = snapshot.service(name).map(|service| service.created).unwrap_or_default();
+        let wanted = draft.map(claims::places).unwrap_or_default();
+        let before = self.plan.services.get(name).map(|plan| claims::places(plan)).unwrap_or_default();
+        for place in before.difference(&wanted) {
+            self.claims.remove(*place, name, touched);
+        }
+        for place in wanted {
+            self.claims.add(place, Claim { created, service: name.clone() }, touched);
+        }
+    }
+
+    /// Takes out what rivals have and stores the rest, keeping the old `Arc` where nothing changed.
+    fn settle(&mut self, name: ObjectName, draft: Option<ServicePlan>, update: &mut Update) {
+        let new = draft.map(|draft| self.without_rivals(&name, draft));
+        let old = self.plan.services.get(&name);
+        if old.map(Arc::as_ref) == new.as_ref() {
+            return;
+        }
+        match new {
+            Some(plan) => self.plan.services.insert(name.clone(), Arc::new(plan)),
+            None => self.plan.services.remove(&name),
+        };
+        update.services.insert(name);
+    }
+
+    fn without_rivals(&self, name: &ObjectName, mut plan: ServicePlan) -> ServicePlan {
+        let mut seen = BTreeSet::new();
+        for port in &mut plan.ports {
+            let protocol = port.key.protocol;
+            port.frontends.retain(|frontend| {
+                let place = (frontend.address, protocol, frontend.port);
+                let owner = self.claims.owner(&place);
+                let first = seen.insert(place);
+                if owner == Some(name) || !first {
+                    return first;
+                }
+                plan.findings.extend(owner.map(|owner| Finding::FrontendTaken {
+                    address: frontend.address,
+                    protocol,
+                    port: frontend.port,
+                    owner: owner.clone(),
+                }));
+                false
+            });
+        }
+        plan
+    }
+}
+
+fn draft(snapshot: &Snapshot, name: &ObjectName, context: &Context) -> Option<ServicePlan> {
+    let service = snapshot.service(name)?;
+    let slices: Vec<&EndpointSlice> = snapshot.slices_of(name).collect();
+    Some(service::plan(service, &slices, context))
+}

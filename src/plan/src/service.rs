@@ -1,0 +1,175 @@
+//! The plan of one Service: its frontends and what each does.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::endpoints::{self, Chosen, Here};
+use crate::finding::Finding;
+use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
+use crate::names::{Family, PortKey};
+use crate::plan::{
+    Clients, Frontend, FrontendAddress, NodePlan, Pool, PortPlan, Scope, ServicePlan, Verdict,
+};
+
+/// What a Service's plan depends on besides the Service and its slices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Where this node is.
+    pub here: Here,
+    /// The Node's addresses.
+    pub node_addresses: Vec<IpAddr>,
+    /// Whose traffic to ClusterIPs is masqueraded, by family.
+    pub internal_masquerade: [Clients; 2],
+}
+
+impl Context {
+    /// From the node's part of the plan.
+    pub fn new(here: Here, node_addresses: Vec<IpAddr>, node: &NodePlan) -> Context {
+        Context { here, node_addresses, internal_masquerade: node.internal_masquerade }
+    }
+}
+
+/// Plans one Service as if it were alone in the cluster.
+pub fn plan(service: &Service, slices: &[&EndpointSlice], context: &Context) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    if service.kind == ServiceKind::ExternalName {
+        return plan;
+    }
+    if service.cluster_ips.is_empty() {
+        plan.findings.push(Finding::NoClusterIp);
+        return plan;
+    }
+    let unroutable = slices.iter().filter(|slice| slice.family.is_none());
+    plan.findings.extend(unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone())));
+    for family in Family::ALL {
+        let Some(cluster_ip) = first_of(&service.cluster_ips, family) else { continue };
+        plan.cluster_ips.push(cluster_ip);
+        let ports = service.ports.iter();
+        plan.ports.extend(ports.map(|port| port_plan(service, port, family, cluster_ip, slices, context)));
+    }
+    plan
+}
+
+fn port_plan(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    cluster_ip: IpAddr,
+    slices: &[&EndpointSlice],
+    context: &Context,
+) -> PortPlan {
+    let slices = slices.iter().copied();
+    let candidates = endpoints::candidates(slices, family, &port.name, port.protocol, &context.here);
+    let routes = Routes::new(service, &endpoints::choose(&candidates, &context.here), context, family);
+    let mut frontends = vec![routes.internal(cluster_ip, port.port)];
+    let allowed = allowed_sources(service, family, context);
+    // Of two frontends with one address the planner keeps the first: the one with a source filter.
+    for ip in balancer_addresses(service, family) {
+        let frontend = routes.external(FrontendAddress::Ip(ip), port.port);
+        frontends.push(Frontend { allowed_sources: allowed.clone(), ..frontend });
+    }
+    for ip in each_of(&service.external_ips, family) {
+        frontends.push(routes.external(FrontendAddress::Ip(ip), port.port));
+    }
+    if port.node_port != 0 {
+        frontends.push(routes.external(FrontendAddress::Node(family), port.node_port));
+    }
+    let key = PortKey { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
+    PortPlan { key, family, frontends }
+}
+
+/// The verdicts that a port's frontends share.
+struct Routes {
+    cluster: Verdict,
+    internal_local: Verdict,
+    internal_policy: TrafficPolicy,
+    external_policy: TrafficPolicy,
+    internal_masquerade: Clients,
+}
+
+impl Routes {
+    fn new(service: &Service, chosen: &Chosen, context: &Context, family: Family) -> Routes {
+        let pool = |targets: &Vec<_>| Arc::new(Pool { targets: targets.clone(), affinity: service.affinity });
+        let cluster =
+            if chosen.cluster.is_empty() { Verdict::Reject } else { Verdict::Forward(pool(&chosen.cluster)) };
+        let internal_local = match (chosen.local.is_empty(), chosen.any) {
+            (false, _) => Verdict::Forward(pool(&chosen.local)),
+            (true, true) => Verdict::Drop,
+            (true, false) => Verdict::Reject,
+        };
+        Routes {
+            cluster,
+            internal_local,
+            internal_policy: service.internal_policy,
+            external_policy: service.external_policy,
+            internal_masquerade: context.internal_masquerade[family.index()],
+        }
+    }
+
+    fn internal(&self, address: IpAddr, port: u16) -> Frontend {
+        let verdict = match self.internal_policy {
+            TrafficPolicy::Cluster => &self.cluster,
+            TrafficPolicy::Local => &self.internal_local,
+        };
+        Frontend {
+            address: FrontendAddress::Ip(address),
+            port,
+            scope: Scope::Internal,
+            inside: verdict.clone(),
+            outside: verdict.clone(),
+            masquerade: self.internal_masquerade,
+            allowed_sources: None,
+        }
+    }
+
+    /// Under policy Local only clients from outside are bound to local endpoints: for pods and the node itself the
+    /// address stands for the whole Service, and no hop through another node would tell them anything.
+    fn external(&self, address: FrontendAddress, port: u16) -> Frontend {
+        let (outside, masquerade) = match self.external_policy {
+            TrafficPolicy::Cluster => (&self.cluster, Clients::ALL),
+            TrafficPolicy::Local => (&self.internal_local, Clients::NODE),
+        };
+        Frontend {
+            address,
+            port,
+            scope: Scope::External,
+            inside: self.cluster.clone(),
+            outside: outside.clone(),
+            masquerade,
+            allowed_sources: None,
+        }
+    }
+}
+
+fn first_of(addresses: &[IpAddr], family: Family) -> Option<IpAddr> {
+    addresses.iter().copied().find(|address| Family::of(*address) == family)
+}
+
+fn each_of(addresses: &[IpAddr], family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+    addresses.iter().copied().filter(move |address| Family::of(*address) == family)
+}
+
+/// Balancer addresses whose packets reach the nodes unchanged. A balancer in mode Proxy sends to NodePorts, and
+/// clients in the cluster are meant to go through it.
+fn balancer_addresses(service: &Service, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+    let delivered = service.ingress.iter().filter(|ingress| ingress.delivers_address);
+    delivered.map(|ingress| ingress.address).filter(move |address| Family::of(*address) == family)
+}
+
+/// Who may use the balancer's addresses; `None` for everybody. Where the node itself may, the balancer's own addresses may
+/// too: a node can use such an address as source when it talks to it.
+fn allowed_sources(service: &Service, family: Family, context: &Context) -> Option<Arc<[IpNet]>> {
+    let mine = service.source_ranges.iter().filter(|range| Family::of(range.addr()) == family);
+    let mut ranges: Vec<IpNet> = mine.map(IpNet::trunc).collect();
+    if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
+        return None;
+    }
+    let node_is_inside =
+        context.node_addresses.iter().any(|ip| ranges.iter().any(|range| range.contains(ip)));
+    if node_is_inside {
+        ranges.extend(balancer_addresses(service, family).map(IpNet::from));
+    }
+    Some(IpNet::aggregate(&ranges).into())
+}

@@ -1,0 +1,141 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::input::{EndpointSlice, Node, Service};
+use crate::names::ObjectName;
+
+/// All that the API says about Services, complete: whoever holds one has seen every initial list to its end.
+///
+/// Objects are shared, so that replacing one costs what that object costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    services: BTreeMap<ObjectName, Arc<Service>>,
+    slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    /// The slices of each Service, ordered by name.
+    by_service: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
+    node: Option<Arc<Node>>,
+    /// By name of the ServiceCIDR object.
+    service_cidrs: BTreeMap<Arc<str>, Arc<[IpNet]>>,
+}
+
+/// What of a snapshot changed: an upper bound of what a planner must look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Services that changed themselves or whose endpoints did.
+    pub services: BTreeSet<ObjectName>,
+    /// The Node or a ServiceCIDR changed.
+    pub node: bool,
+}
+
+impl Changed {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && !self.node
+    }
+
+    /// Adds what changed elsewhere.
+    pub fn merge(&mut self, mut other: Changed) {
+        self.services.append(&mut other.services);
+        self.node |= other.node;
+    }
+}
+
+impl Snapshot {
+    /// Adds or replaces a Service.
+    pub fn put_service(&mut self, service: Arc<Service>) -> Changed {
+        let name = service.name.clone();
+        let old = self.services.insert(name.clone(), Arc::clone(&service));
+        one_if(old.is_none_or(|old| old != service), name)
+    }
+
+    /// Removes a Service.
+    pub fn remove_service(&mut self, name: &ObjectName) -> Changed {
+        one_if(self.services.remove(name).is_some(), name.clone())
+    }
+
+    /// Adds or replaces a slice, which may move from one Service to another.
+    pub fn put_slice(&mut self, slice: Arc<EndpointSlice>) -> Changed {
+        let mut changed = Changed::default();
+        if self.slices.get(&slice.name).is_some_and(|old| *old == slice) {
+            return changed;
+        }
+        changed.merge(self.remove_slice(&slice.name));
+        changed.services.insert(slice.service.clone());
+        let siblings = self.by_service.entry(slice.service.clone()).or_default();
+        let at = siblings.partition_point(|sibling| sibling.name < slice.name);
+        siblings.insert(at, Arc::clone(&slice));
+        self.slices.insert(slice.name.clone(), slice);
+        changed
+    }
+
+    /// Removes a slice.
+    pub fn remove_slice(&mut self, name: &ObjectName) -> Changed {
+        let Some(slice) = self.slices.remove(name) else { return Changed::default() };
+        if let Some(siblings) = self.by_service.get_mut(&slice.service) {
+            siblings.retain(|sibling| sibling.name != *name);
+            if siblings.is_empty() {
+                self.by_service.remove(&slice.service);
+            }
+        }
+        one_if(true, slice.service.clone())
+    }
+
+    /// Replaces the Node.
+    pub fn set_node(&mut self, node: Option<Arc<Node>>) -> Changed {
+        let differs = self.node != node;
+        self.node = node;
+        Changed { node: differs, ..Changed::default() }
+    }
+
+    /// Adds or replaces a ServiceCIDR object.
+    pub fn put_service_cidr(&mut self, name: &Arc<str>, prefixes: Arc<[IpNet]>) -> Changed {
+        let old = self.service_cidrs.insert(Arc::clone(name), Arc::clone(&prefixes));
+        Changed { node: old.is_none_or(|old| old != prefixes), ..Changed::default() }
+    }
+
+    /// Removes a ServiceCIDR object.
+    pub fn remove_service_cidr(&mut self, name: &str) -> Changed {
+        Changed { node: self.service_cidrs.remove(name).is_some(), ..Changed::default() }
+    }
+
+    /// The Service with this name.
+    pub fn service(&self, name: &ObjectName) -> Option<&Service> {
+        self.services.get(name).map(Arc::as_ref)
+    }
+
+    /// The slices of a Service, ordered by name.
+    pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
+        self.by_service.get(service).into_iter().flatten().map(Arc::as_ref)
+    }
+
+    /// The Node, unless it does not exist.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_deref()
+    }
+
+    /// Names of all Services.
+    pub fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.services.keys()
+    }
+
+    /// Names of all slices.
+    pub fn slice_names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.slices.keys()
+    }
+
+    /// Names of all ServiceCIDR objects.
+    pub fn service_cidr_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.service_cidrs.keys()
+    }
+
+    /// All prefixes of all ServiceCIDR objects, each once.
+    pub fn service_cidrs(&self) -> BTreeSet<IpNet> {
+        self.service_cidrs.values().flat_map(|prefixes| prefixes.iter()).map(IpNet::trunc).collect()
+    }
+}
+
+fn one_if(changed: bool, name: ObjectName) -> Changed {
+    Changed { services: changed.then_some(name).into_iter().collect(), node: false }
+}
