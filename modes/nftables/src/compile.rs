@@ -1,0 +1,42 @@
+//! A whole plan as tables, from nothing: for the first commit, for repair, and for `render`.
+
+use std::collections::BTreeMap;
+
+use kubeweir_netfilter::{Element, Family, Table};
+use kubeweir_plan::Plan;
+
+use crate::elements::{self, Placed};
+use crate::layout::{self, Options};
+use crate::names::SetId;
+use crate::seating::Seating;
+use crate::tally::{Tally, TallyChange};
+
+/// The tables of a plan whose endpoints sit in the pools' own order, IPv4 first.
+pub fn tables(plan: &Plan, options: Options) -> [Table; 2] {
+    let mut placed = Vec::new();
+    for service in plan.services.values() {
+        elements::of_service(service, &Seating::default(), &mut placed);
+    }
+    let mut contents = TallyChange::default();
+    contents.count(&placed, 1);
+    fill(layouts(plan, &Tally::default(), &contents, options), placed)
+}
+
+/// The tables without Services' elements, for what a tally will hold after a change.
+pub(crate) fn layouts(plan: &Plan, tally: &Tally, change: &TallyChange, options: Options) -> [Table; 2] {
+    Family::ALL.map(|family| layout::table(family, &plan.node, &tally.classes(change, family), options))
+}
+
+/// Puts elements into the tables made for them.
+pub(crate) fn fill(mut tables: [Table; 2], placed: Vec<Placed>) -> [Table; 2] {
+    let mut sets: BTreeMap<(Family, SetId), Vec<Element>> = BTreeMap::new();
+    for (family, set, element) in placed {
+        sets.entry((family, set)).or_default().push(element);
+    }
+    for ((family, id), elements) in sets {
+        if let Some(set) = tables[family as usize].sets.get_mut(&id.to_string()) {
+            set.elements = elements.into_iter().collect();
+        }
+    }
+    tables
+}

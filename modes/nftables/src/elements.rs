@@ -1,0 +1,149 @@
+//! What a Service contributes to the sets of a table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use kubeweir_netfilter::{Data, Element, Family, Key};
+use kubeweir_plan::{
+    Client, Clients, Frontend, FrontendAddress, Pool, PortPlan, Scope, ServicePlan, Verdict,
+};
+
+use crate::names::{List, Place, SetId, class};
+use crate::seating::{Bench, Seating};
+
+/// An element with the set and the table it belongs to.
+pub type Placed = (Family, SetId, Element);
+
+/// All elements of a Service.
+pub fn of_service(service: &ServicePlan, seating: &Seating, out: &mut Vec<Placed>) {
+    for address in &service.cluster_ips {
+        out.push((Family::of(*address), SetId::ClusterIps, Element::of_set(Key::EMPTY.address(*address))));
+    }
+    for port in &service.ports {
+        let name: Arc<str> = port.key.to_string().into();
+        let mut sink = Sink { family: family(port.family), name, seating, out: &mut *out };
+        for frontend in &port.frontends {
+            sink.frontend(port, frontend);
+        }
+        sink.hairpins(port);
+    }
+}
+
+/// Calls `each` for every pool of a Service, with the bench its targets are seated on.
+pub fn benches(service: &ServicePlan, each: &mut impl FnMut(Bench, &Pool)) {
+    for port in &service.ports {
+        for frontend in &port.frontends {
+            let (place, key) = place_and_key(port, frontend);
+            for (list, verdict) in lists(frontend) {
+                if let Verdict::Forward(pool) = verdict {
+                    each(Bench { family: family(port.family), place, list, key }, pool);
+                }
+            }
+        }
+    }
+}
+
+/// The verdicts of a frontend by list. Outsiders have a list of their own where they may differ from the rest.
+fn lists(frontend: &Frontend) -> impl Iterator<Item = (List, &Verdict)> {
+    let outside = is_split(frontend).then_some((List::Local, &frontend.outside));
+    [(List::Main, &frontend.inside)].into_iter().chain(outside)
+}
+
+/// Whether the frontend tells clients apart.
+fn is_split(frontend: &Frontend) -> bool {
+    let marks_all = frontend.masquerade == Clients::ALL;
+    frontend.scope == Scope::External && (!marks_all || frontend.outside != frontend.inside)
+}
+
+fn place_and_key(port: &PortPlan, frontend: &Frontend) -> (Place, Key) {
+    let (place, key) = match frontend.address {
+        FrontendAddress::Ip(address) => (Place::Service, Key::EMPTY.address(address)),
+        FrontendAddress::Node(_) => (Place::NodePort, Key::EMPTY),
+    };
+    (place, key.protocol(port.key.protocol.number()).port(frontend.port))
+}
+
+const fn family(family: kubeweir_plan::Family) -> Family {
+    match family {
+        kubeweir_plan::Family::V4 => Family::Ip,
+        kubeweir_plan::Family::V6 => Family::Ip6,
+    }
+}
+
+struct Sink<'a> {
+    family: Family,
+    /// What `nft list` shows beside the frontend.
+    name: Arc<str>,
+    seating: &'a Seating,
+    out: &'a mut Vec<Placed>,
+}
+
+impl Sink<'_> {
+    fn put(&mut self, set: SetId, element: Element) {
+        self.out.push((self.family, set, element));
+    }
+
+    fn named(&mut self, set: SetId, key: Key) {
+        let element = Element::of_set(key).comment(&self.name);
+        self.put(set, element);
+    }
+
+    fn frontend(&mut self, port: &PortPlan, frontend: &Frontend) {
+        let (place, key) = place_and_key(port, frontend);
+        if let (FrontendAddress::Ip(address), Scope::External) = (frontend.address, frontend.scope) {
+            self.put(SetId::ExternalIps, Element::of_set(Key::EMPTY.address(address)));
+        }
+        // Traffic to ClusterIPs is marked by address, in the layout.
+        if frontend.scope == Scope::External && frontend.masquerade.contains(Client::Outside) {
+            self.named(SetId::Masqueraded(place), key);
+        }
+        if is_split(frontend) {
+            self.named(SetId::PolicyLocal(place), key);
+        }
+        for (list, verdict) in lists(frontend) {
+            self.verdict(place, list, key, verdict);
+        }
+        for range in frontend.allowed_sources.iter().flat_map(|ranges| ranges.iter()) {
+            self.allow(key, range);
+        }
+        if frontend.allowed_sources.is_some() {
+            self.named(SetId::Filtered, key);
+        }
+    }
+
+    fn verdict(&mut self, place: Place, list: List, key: Key, verdict: &Verdict) {
+        match verdict {
+            Verdict::Forward(pool) => self.pool(place, list, key, pool),
+            // What is left of the Service for clients of the other list is translated before this is asked.
+            Verdict::Reject => self.named(SetId::Rejected(place), key),
+            Verdict::Drop => self.named(SetId::Dropped(place), key),
+        }
+    }
+
+    fn pool(&mut self, place: Place, list: List, key: Key, pool: &Pool) {
+        self.named(SetId::Slots(place, list, class(pool.targets.len())), key);
+        let bench = Bench { family: self.family, place, list, key };
+        let seats = self.seating.order(&bench, pool);
+        for (slot, target) in (0..).zip(seats.iter()) {
+            self.put(SetId::Endpoints(place, list), Element::of_map(key.number(slot), data(*target)));
+        }
+    }
+
+    fn allow(&mut self, key: Key, range: &IpNet) {
+        let element = Element::of_range(key.address(range.network()), key.address(range.broadcast()));
+        self.put(SetId::Allowed, element);
+    }
+
+    fn hairpins(&mut self, port: &PortPlan) {
+        for target in port.pools().iter().flat_map(|pool| &pool.targets).filter(|target| target.local) {
+            let ip = target.socket.ip();
+            let key = Key::EMPTY.address(ip).address(ip).protocol(port.key.protocol.number());
+            self.put(SetId::Hairpin, Element::of_set(key.port(target.socket.port())));
+        }
+    }
+}
+
+fn data(target: SocketAddr) -> Data {
+    Data::EMPTY.address(target.ip()).port(target.port())
+}

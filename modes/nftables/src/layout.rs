@@ -1,0 +1,309 @@
+//! The table without its Services: chains, rules and set declarations.
+//!
+//! ```text
+//! prerouting -110, output -110   new connections to @filtered-services from elsewhere than @allowed-sources: drop
+//! prerouting -100, output -100   services: to a ClusterIP, an external address or a NodePort?
+//!                                  -> masquerade mark, policy Local -> pick-…: class of the frontend -> dnat
+//! input, forward, output 0       new connections still addressed to a frontend: drop or reject
+//! postrouting 100                marked, or an endpoint to itself: masquerade
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubeweir_netfilter::expr::Verdict;
+use kubeweir_netfilter::{
+    Chain, Element, Elements, Family, Field, Hook, HookPoint, Key, Match, Rule, Set, Statement, Table,
+};
+use kubeweir_plan::{Client, Clients, LocalSources, NodePlan, NodePortAddresses};
+
+use crate::names::{
+    List, Place, SetId, TABLE, hairpin_fields, is_exact, pick_chain, policy_local_chain, slot, slot_fields,
+    source_fields, throw_chain,
+};
+
+/// What the layout depends on besides the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The bit of the packet mark that says "masquerade me". Other bits are never touched.
+    pub masquerade_mark: u32,
+}
+
+/// Classes in use, by where and in which list.
+pub type Classes = BTreeSet<(Place, List, u32)>;
+
+const DESTINATION_NAT: i32 = -100;
+const SOURCE_NAT: i32 = 100;
+const FILTER: i32 = 0;
+/// Before destination NAT, but behind connection tracking.
+const BEFORE_NAT: i32 = -110;
+/// How often an endpoint is drawn for a frontend of an inexact class. More than half of its slots are taken, so that
+/// all draws fail for one connection in 65,536; the first endpoint takes that one.
+const THROWS: usize = 16;
+
+/// The table of one family, with the node's own elements and without any Service's.
+pub fn table(family: Family, node: &NodePlan, classes: &Classes, options: Options) -> Table {
+    let build = Build { family, node, mark: options.masquerade_mark };
+    let mut table = Table::new(family, TABLE);
+    let slots = classes.iter().map(|(place, list, class)| SetId::Slots(*place, *list, *class));
+    for id in SetId::fixed().chain(slots) {
+        let elements = if id == SetId::NodePortIps { build.node_port_ips() } else { Elements::default() };
+        table.sets.insert(id.to_string(), Set { kind: id.kind(family), elements });
+    }
+    table.chains = build.base_chains();
+    table.chains.extend(build.service_chains());
+    for (place, list) in Place::ALL.into_iter().flat_map(|place| List::ALL.map(|list| (place, list))) {
+        table.chains.extend(build.pick_chains(place, list, classes));
+    }
+    table
+}
+
+struct Build<'a> {
+    family: Family,
+    node: &'a NodePlan,
+    mark: u32,
+}
+
+impl Build<'_> {
+    fn index(&self) -> usize {
+        match self.family {
+            Family::Ip => kubeweir_plan::Family::V4.index(),
+            Family::Ip6 => kubeweir_plan::Family::V6.index(),
+        }
+    }
+
+    fn rule(&self, statements: impl IntoIterator<Item = Statement>) -> Rule {
+        Rule::new(self.family, &statements.into_iter().collect::<Vec<_>>())
+    }
+
+    fn node_port_ips(&self) -> Elements {
+        match &self.node.node_port_addresses[self.index()] {
+            NodePortAddresses::AllLocal => Elements::default(),
+            NodePortAddresses::Only(addresses) => {
+                addresses.iter().map(|address| Element::of_set(Key::EMPTY.address(*address))).collect()
+            }
+        }
+    }
+
+    fn base_chains(&self) -> BTreeMap<String, Chain> {
+        let to_services = || vec![self.rule([jump("services")])];
+        let unserved = || self.rule([new(), jump("no-endpoints")]);
+        let closed = || self.rule([new(), jump("closed-ports")]);
+        let node_ports = self.rule([new(), jump("no-nodeport-endpoints")]);
+        BTreeMap::from([
+            base(
+                "filter-prerouting-pre-dnat",
+                false,
+                HookPoint::Prerouting,
+                BEFORE_NAT,
+                self.source_filter(),
+            ),
+            base("filter-output-pre-dnat", false, HookPoint::Output, BEFORE_NAT, self.source_filter()),
+            base("nat-prerouting", true, HookPoint::Prerouting, DESTINATION_NAT, to_services()),
+            base("nat-output", true, HookPoint::Output, DESTINATION_NAT, to_services()),
+            base("nat-postrouting", true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade()),
+            base("filter-input", false, HookPoint::Input, FILTER, vec![node_ports, unserved()]),
+            base("filter-forward", false, HookPoint::Forward, FILTER, vec![unserved(), closed()]),
+            base("filter-output", false, HookPoint::Output, FILTER, vec![unserved(), closed()]),
+        ])
+    }
+
+    fn source_filter(&self) -> Vec<Rule> {
+        let not_allowed = Match::NotInSet { key: source_fields(), set: SetId::Allowed.to_string() };
+        let filtered = frontend_in(Place::Service, SetId::Filtered);
+        vec![self.rule([new(), filtered, Statement::Match(not_allowed), verdict(Verdict::Drop)])]
+    }
+
+    fn masquerade(&self) -> Vec<Rule> {
+        let marked = Statement::Match(Match::Mark(self.mark));
+        let translated = Statement::Match(Match::DestinationTranslated);
+        let to_itself = in_set(hairpin_fields(), SetId::Hairpin);
+        vec![
+            self.rule([marked, Statement::FlipMark(self.mark), Statement::Masquerade]),
+            self.rule([translated, to_itself, Statement::Masquerade]).comment("an endpoint to itself"),
+        ]
+    }
+
+    fn service_chains(&self) -> BTreeMap<String, Chain> {
+        BTreeMap::from([
+            plain("services", self.services()),
+            plain("external", self.frontends(Place::Service)),
+            plain("nodeports", self.frontends(Place::NodePort)),
+            plain(&policy_local_chain(Place::Service), self.policy_local(Place::Service)),
+            plain(&policy_local_chain(Place::NodePort), self.policy_local(Place::NodePort)),
+            plain("no-endpoints", self.no_endpoints(Place::Service)),
+            plain("no-nodeport-endpoints", self.no_nodeport_endpoints()),
+            plain("closed-ports", self.closed_ports()),
+        ])
+    }
+
+    fn services(&self) -> Vec<Rule> {
+        let to = |id| in_set(vec![Field::DestinationAddress], id);
+        let mut rules = Vec::new();
+        if let Some(clients) = self.masqueraded_inside() {
+            let statements = [to(SetId::ClusterIps)].into_iter().chain(clients).chain([self.set_mark()]);
+            rules.push(self.rule(statements));
+        }
+        rules.push(self.rule([to(SetId::ClusterIps), goto(&pick_chain(Place::Service, List::Main))]));
+        rules.push(self.rule([to(SetId::ExternalIps), jump("external")]));
+        rules.push(self.rule(self.at_node_port_address(true).into_iter().chain([goto("nodeports")])));
+        rules
+    }
+
+    /// The condition under which traffic to a ClusterIP is masqueraded; `None` for never.
+    fn masqueraded_inside(&self) -> Option<Vec<Statement>> {
+        let clients = self.node.internal_masquerade[self.index()];
+        match (clients.contains(Client::Pod), clients == Clients::NONE) {
+            (true, _) => Some(Vec::new()),
+            (false, true) => None,
+            (false, false) => Some(vec![Statement::Match(self.from_pod(false)?)]),
+        }
+    }
+
+    /// The condition that a packet is (not) a pod's; `None` where pods cannot be told.
+    fn from_pod(&self, is: bool) -> Option<Match> {
+        Some(match &self.node.local_sources[self.index()] {
+            LocalSources::Unknown => return None,
+            LocalSources::Prefix(prefix) if is => Match::Within(Field::SourceAddress, *prefix),
+            LocalSources::Prefix(prefix) => Match::Outside(Field::SourceAddress, *prefix),
+            LocalSources::Interface(name) if is => Match::InputInterface(name.to_string()),
+            LocalSources::Interface(name) => Match::NotInputInterface(name.to_string()),
+            LocalSources::InterfacePrefix(prefix) if is => Match::InputInterface(format!("{prefix}*")),
+            LocalSources::InterfacePrefix(prefix) => Match::NotInputInterface(format!("{prefix}*")),
+        })
+    }
+
+    /// The condition that the destination is an address on which NodePorts answer. A packet at the input hook has
+    /// been routed to this node already.
+    fn at_node_port_address(&self, before_routing: bool) -> Vec<Statement> {
+        let destination = Field::DestinationAddress;
+        match &self.node.node_port_addresses[self.index()] {
+            NodePortAddresses::Only(_) => vec![in_set(vec![destination], SetId::NodePortIps)],
+            NodePortAddresses::AllLocal => {
+                let local = before_routing.then_some(Statement::Match(Match::Local(destination)));
+                let not_loopback = Statement::Match(Match::Outside(destination, loopback(self.family)));
+                local.into_iter().chain([not_loopback]).collect()
+            }
+        }
+    }
+
+    fn frontends(&self, place: Place) -> Vec<Rule> {
+        vec![
+            self.rule([frontend_in(place, SetId::Masqueraded(place)), self.set_mark()]),
+            self.rule([frontend_in(place, SetId::PolicyLocal(place)), goto(&policy_local_chain(place))]),
+            self.rule([goto(&pick_chain(place, List::Main))]),
+        ]
+    }
+
+    /// Pods and this node may go to any endpoint, and the node's own source address must not leave it; everybody else
+    /// gets this node's endpoints and keeps their address.
+    fn policy_local(&self, place: Place) -> Vec<Rule> {
+        let anywhere = || goto(&pick_chain(place, List::Main));
+        let own = || Statement::Match(Match::Local(Field::SourceAddress));
+        let pods = self.from_pod(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
+        let node = [self.rule([own(), self.set_mark()]), self.rule([own(), anywhere()])];
+        let others = self.rule([goto(&pick_chain(place, List::Local))]);
+        pods.into_iter().chain(node).chain([others]).collect()
+    }
+
+    fn no_endpoints(&self, place: Place) -> Vec<Rule> {
+        vec![
+            self.rule([frontend_in(place, SetId::Dropped(place)), verdict(Verdict::Drop)]),
+            self.rule([frontend_in(place, SetId::Rejected(place)), Statement::Reject]),
+        ]
+    }
+
+    fn no_nodeport_endpoints(&self) -> Vec<Rule> {
+        let place = Place::NodePort;
+        let at = || self.at_node_port_address(false).into_iter();
+        let drop = [frontend_in(place, SetId::Dropped(place)), verdict(Verdict::Drop)];
+        let reject = [frontend_in(place, SetId::Rejected(place)), Statement::Reject];
+        vec![self.rule(at().chain(drop)), self.rule(at().chain(reject))]
+    }
+
+    fn closed_ports(&self) -> Vec<Rule> {
+        let destination = Field::DestinationAddress;
+        let unused = self.rule([in_set(vec![destination], SetId::ClusterIps), Statement::Reject]);
+        let mine = |prefix: &&ipnet::IpNet| Family::of(prefix.addr()) == self.family;
+        let unallocated = self.node.service_prefixes.iter().filter(mine).map(|prefix| {
+            let within = Statement::Match(Match::Within(destination, *prefix));
+            self.rule([within, verdict(Verdict::Drop)]).comment("no Service has this address")
+        });
+        [unused.comment("no Service has this port")].into_iter().chain(unallocated).collect()
+    }
+
+    fn pick_chains(&self, place: Place, list: List, classes: &Classes) -> Vec<(String, Chain)> {
+        let mut chains = Vec::new();
+        let mut rules = Vec::new();
+        let mine = classes.iter().filter(|(p, l, _)| (*p, *l) == (place, list));
+        for (_, _, class) in mine {
+            let member = frontend_in(place, SetId::Slots(place, list, *class));
+            if is_exact(*class) {
+                rules.push(self.rule([member, draw(place, list, *class)]));
+            } else {
+                let chain = throw_chain(place, list, *class);
+                rules.push(self.rule([member, goto(&chain)]));
+                chains.push(plain(&chain, self.throws(place, list, *class)));
+            }
+        }
+        chains.push(plain(&pick_chain(place, list), rules));
+        chains
+    }
+
+    /// Draws until a slot that is taken comes up; in the end the first.
+    fn throws(&self, place: Place, list: List, class: u32) -> Vec<Rule> {
+        let throw = self.rule([draw(place, list, class)]);
+        let mut rules = vec![throw; THROWS];
+        rules.push(self.rule([draw(place, list, 1)]));
+        rules[0] = rules[0].clone().comment("a slot that is empty leads to the next throw");
+        rules
+    }
+
+    fn set_mark(&self) -> Statement {
+        Statement::SetMark(self.mark)
+    }
+}
+
+fn base(name: &str, translates: bool, point: HookPoint, priority: i32, rules: Vec<Rule>) -> (String, Chain) {
+    (name.to_owned(), Chain { hook: Some(Hook { translates, point, priority }), rules })
+}
+
+fn plain(name: &str, rules: Vec<Rule>) -> (String, Chain) {
+    (name.to_owned(), Chain { hook: None, rules })
+}
+
+fn new() -> Statement {
+    Statement::Match(Match::NewConnection)
+}
+
+fn verdict(verdict: Verdict) -> Statement {
+    Statement::Verdict(verdict)
+}
+
+fn jump(chain: &str) -> Statement {
+    verdict(Verdict::Jump(chain.to_owned()))
+}
+
+fn goto(chain: &str) -> Statement {
+    verdict(Verdict::Goto(chain.to_owned()))
+}
+
+fn in_set(key: Vec<Field>, set: SetId) -> Statement {
+    Statement::Match(Match::InSet { key, set: set.to_string() })
+}
+
+fn frontend_in(place: Place, set: SetId) -> Statement {
+    in_set(place.fields(), set)
+}
+
+fn draw(place: Place, list: List, below: u32) -> Statement {
+    let map = SetId::Endpoints(place, list).to_string();
+    Statement::DestinationNat { key: slot_fields(place, slot(below)), map }
+}
+
+fn loopback(family: Family) -> ipnet::IpNet {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    match family {
+        Family::Ip => ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+        Family::Ip6 => ipnet::IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    }
+}

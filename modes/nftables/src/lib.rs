@@ -1,0 +1,23 @@
+//! nftables mode: a plan as one table for each address family.
+//!
+//! The layout is data only. Chains and rules follow from the configuration and from which *classes* of endpoint counts are
+//! in use; Services and endpoints are elements of named sets and maps, and no element is a verdict. A change of the
+//! cluster is therefore a handful of set elements: the kernel validates nothing anew, whatever the cluster's size.
+//!
+//! Reading order: [`names`] (what there is), [`layout`] (the rules), [`elements`] (what a Service contributes),
+//! [`seating`] (which endpoint has which slot), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
+//! the difference to a new plan), [`mode`] (reading and committing).
+
+#![forbid(unsafe_code)]
+
+pub mod compile;
+pub mod elements;
+pub mod layout;
+pub mod mode;
+pub mod names;
+pub mod programmed;
+pub mod seating;
+mod tally;
+
+pub use layout::Options;
+pub use mode::{Applied, Mode};

@@ -1,0 +1,95 @@
+//! The mode's door to the kernel: read, and commit.
+
+use std::collections::BTreeSet;
+
+use kubeweir_netfilter::{CommitError, Family, Kernel, ObserveError};
+use kubeweir_plan::{ObjectName, Plan};
+
+use crate::layout::Options;
+use crate::names::TABLE;
+use crate::programmed::{self, Difference, Observed, Programmed};
+
+/// nftables mode on one kernel.
+pub struct Mode<K> {
+    kernel: K,
+    options: Options,
+    known: Known,
+}
+
+/// What is known of the kernel's tables.
+enum Known {
+    /// Nothing: at the start, and after anything went wrong.
+    Nothing,
+    /// As read, with the generation it was read at.
+    Observed(Box<Observed>, Option<u32>),
+    /// As last committed.
+    Programmed(Box<Programmed>),
+}
+
+/// What an [`Mode::apply`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Objects touched: rules, chains, sets and elements.
+    pub operations: usize,
+    /// Batches sent: none if there was nothing to do.
+    pub batches: usize,
+}
+
+impl<K: Kernel> Mode<K> {
+    /// The mode; nothing is read yet.
+    pub fn new(kernel: K, options: Options) -> Mode<K> {
+        Mode { kernel, options, known: Known::Nothing }
+    }
+
+    /// The kernel behind the mode.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// Whether the state is known; if not, [`Mode::observe`] comes first.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.known, Known::Nothing)
+    }
+
+    /// Forgets what is known, so that the next pass reads the kernel: after a foreign change, or to make sure.
+    pub fn forget(&mut self) {
+        self.known = Known::Nothing;
+    }
+
+    /// Reads the tables from the kernel.
+    pub fn observe(&mut self) -> Result<(), ObserveError> {
+        let observation = self.kernel.observe(&Family::ALL.map(|family| (family, TABLE)))?;
+        let mut tables = observation.tables.into_iter();
+        let observed = [tables.next().flatten(), tables.next().flatten()];
+        self.known = Known::Observed(Box::new(observed), observation.generation);
+        Ok(())
+    }
+
+    /// What separates the kernel from the plan. Pure. `changed` and `node` are an upper bound of what differs from the
+    /// plan applied last; after [`Mode::observe`] everything is looked at.
+    pub fn difference(&self, plan: &Plan, changed: &BTreeSet<ObjectName>, node: bool) -> Difference {
+        match &self.known {
+            Known::Nothing => programmed::from_observed(&[None, None], plan, self.options),
+            Known::Observed(observed, _) => programmed::from_observed(observed, plan, self.options),
+            Known::Programmed(programmed) => programmed.difference(plan, changed, node, self.options),
+        }
+    }
+
+    /// Commits a difference. After an error nothing is known any more.
+    pub fn apply(&mut self, difference: Difference) -> Result<Applied, CommitError> {
+        let (from, generation) = match std::mem::replace(&mut self.known, Known::Nothing) {
+            Known::Nothing => (None, None),
+            Known::Observed(_, generation) => (None, generation),
+            Known::Programmed(programmed) => (Some(*programmed), None),
+        };
+        let applied = Applied {
+            operations: difference.operations(),
+            batches: usize::from(!difference.commits.is_empty()),
+        };
+        self.kernel.commit(&difference.commits, generation)?;
+        if let Some(programmed) = difference.into_programmed(from) {
+            self.known = Known::Programmed(Box::new(programmed));
+        }
+        Ok(applied)
+    }
+}

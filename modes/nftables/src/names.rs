@@ -1,0 +1,217 @@
+//! Names of the table, its chains and its sets.
+
+use std::fmt;
+
+use kubeweir_netfilter::{Choice, Family, Field, SetKind};
+
+/// Name of the table in both families.
+pub const TABLE: &str = "kubeweir";
+
+/// Up to this many endpoints a port's slots are exactly its endpoints.
+const EXACT: u32 = 16;
+/// The largest class: more slots than any Service can have endpoints.
+const LARGEST: u32 = 1 << 20;
+/// What `nft` shows as the range of a slot in a set's declaration.
+const SLOT_RANGE: u32 = 1 << 16;
+
+/// How a packet is recognised: by its destination address, protocol and port, or, on a node's own addresses, by protocol
+/// and port alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// An address of a Service.
+    Service,
+    /// A NodePort.
+    NodePort,
+}
+
+/// Which of a frontend's two lists of endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum List {
+    /// For everybody, or for clients inside where outsiders have a list of their own.
+    Main,
+    /// For clients outside, where the traffic policy binds them to endpoints of this node.
+    Local,
+}
+
+/// A set or map of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetId {
+    /// Every ClusterIP.
+    ClusterIps,
+    /// Every other address that Services are reached by.
+    ExternalIps,
+    /// The node's addresses on which NodePorts answer, unless all of them do.
+    NodePortIps,
+    /// Endpoints on this node, as source and destination of a connection to itself.
+    Hairpin,
+    /// Endpoints by frontend and slot.
+    Endpoints(Place, List),
+    /// Frontends with a number of endpoints of this class.
+    Slots(Place, List, u32),
+    /// Frontends whose traffic is always masqueraded.
+    Masqueraded(Place),
+    /// Frontends under policy Local.
+    PolicyLocal(Place),
+    /// Frontends without any endpoint.
+    Rejected(Place),
+    /// Frontends that are served, but not from here.
+    Dropped(Place),
+    /// Frontends that only some sources may use.
+    Filtered,
+    /// The sources allowed for those.
+    Allowed,
+}
+
+impl Place {
+    /// Both.
+    pub const ALL: [Place; 2] = [Place::Service, Place::NodePort];
+
+    /// The fields that make up a frontend.
+    pub fn fields(self) -> Vec<Field> {
+        match self {
+            Place::Service => vec![Field::DestinationAddress, Field::Protocol, Field::DestinationPort],
+            Place::NodePort => vec![Field::Protocol, Field::DestinationPort],
+        }
+    }
+
+    const fn noun(self) -> &'static str {
+        match self {
+            Place::Service => "service",
+            Place::NodePort => "nodeport",
+        }
+    }
+}
+
+impl List {
+    /// Both.
+    pub const ALL: [List; 2] = [List::Main, List::Local];
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            List::Main => "",
+            List::Local => "local-",
+        }
+    }
+}
+
+impl SetId {
+    /// The sets that every table has, whatever the cluster: all but [`SetId::Slots`].
+    pub fn fixed() -> impl Iterator<Item = SetId> {
+        let single = [
+            SetId::ClusterIps,
+            SetId::ExternalIps,
+            SetId::NodePortIps,
+            SetId::Hairpin,
+            SetId::Filtered,
+            SetId::Allowed,
+        ];
+        let placed = Place::ALL.into_iter().flat_map(|place| {
+            [
+                SetId::Endpoints(place, List::Main),
+                SetId::Endpoints(place, List::Local),
+                SetId::Masqueraded(place),
+                SetId::PolicyLocal(place),
+                SetId::Rejected(place),
+                SetId::Dropped(place),
+            ]
+        });
+        single.into_iter().chain(placed)
+    }
+
+    /// What its keys and data are.
+    pub fn kind(self, family: Family) -> SetKind {
+        let address = [Field::DestinationAddress];
+        let service = Place::Service.fields();
+        match self {
+            SetId::ClusterIps | SetId::ExternalIps | SetId::NodePortIps => SetKind::set(family, &address),
+            SetId::Hairpin => SetKind::set(family, &hairpin_fields()),
+            SetId::Endpoints(place, _) => SetKind::map(family, &slot_fields(place, slot(SLOT_RANGE))),
+            SetId::Slots(place, ..)
+            | SetId::Masqueraded(place)
+            | SetId::PolicyLocal(place)
+            | SetId::Rejected(place)
+            | SetId::Dropped(place) => SetKind::set(family, &place.fields()),
+            SetId::Filtered => SetKind::set(family, &service),
+            SetId::Allowed => SetKind::ranges(family, &source_fields()),
+        }
+    }
+
+    /// Whether several Services may contribute the same element.
+    pub const fn is_shared(self) -> bool {
+        matches!(self, SetId::ClusterIps | SetId::ExternalIps | SetId::Hairpin)
+    }
+}
+
+impl fmt::Display for SetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetId::ClusterIps => write!(f, "cluster-ips"),
+            SetId::ExternalIps => write!(f, "external-ips"),
+            SetId::NodePortIps => write!(f, "nodeport-ips"),
+            SetId::Hairpin => write!(f, "hairpin"),
+            SetId::Endpoints(Place::Service, list) => write!(f, "{}endpoints", list.prefix()),
+            SetId::Endpoints(Place::NodePort, list) => write!(f, "{}nodeport-endpoints", list.prefix()),
+            SetId::Slots(place, list, class) => write!(f, "{}{}s-{class}", list.prefix(), place.noun()),
+            SetId::Masqueraded(place) => write!(f, "masqueraded-{}s", place.noun()),
+            SetId::PolicyLocal(place) => write!(f, "policy-local-{}s", place.noun()),
+            SetId::Rejected(place) => write!(f, "rejected-{}s", place.noun()),
+            SetId::Dropped(place) => write!(f, "dropped-{}s", place.noun()),
+            SetId::Filtered => write!(f, "filtered-services"),
+            SetId::Allowed => write!(f, "allowed-sources"),
+        }
+    }
+}
+
+/// The chain that picks an endpoint from a list.
+pub fn pick_chain(place: Place, list: List) -> String {
+    format!("pick-{}{}", list.prefix(), place.noun())
+}
+
+/// The chain that picks an endpoint of a frontend of a class beyond the exact ones.
+pub fn throw_chain(place: Place, list: List, class: u32) -> String {
+    format!("{}-{class}", pick_chain(place, list))
+}
+
+/// The chain for frontends under policy Local.
+pub fn policy_local_chain(place: Place) -> String {
+    format!("policy-local-{}", place.noun())
+}
+
+/// The class of a number of endpoints: the number itself up to 16, the next power of two beyond.
+///
+/// Few classes keep the chain that looks for a frontend's class short, and fixed: it never depends on the cluster.
+pub fn class(endpoints: usize) -> u32 {
+    let count = u32::try_from(endpoints).unwrap_or(LARGEST).min(LARGEST);
+    if count <= EXACT { count } else { count.next_power_of_two() }
+}
+
+/// Whether frontends of this class have all their slots taken.
+pub const fn is_exact(class: u32) -> bool {
+    class <= EXACT
+}
+
+/// A frontend's fields and a slot.
+pub fn slot_fields(place: Place, slot: Field) -> Vec<Field> {
+    let mut fields = place.fields();
+    fields.push(slot);
+    fields
+}
+
+/// A slot drawn at random below a number.
+pub const fn slot(below: u32) -> Field {
+    Field::Number { choice: Choice::Random, modulus: below }
+}
+
+/// Source, destination, protocol and port of a connection to itself.
+pub fn hairpin_fields() -> Vec<Field> {
+    let mut fields = vec![Field::SourceAddress];
+    fields.extend(Place::Service.fields());
+    fields
+}
+
+/// A frontend and a source.
+pub fn source_fields() -> Vec<Field> {
+    let mut fields = Place::Service.fields();
+    fields.push(Field::SourceAddress);
+    fields
+}

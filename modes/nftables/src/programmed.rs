@@ -1,0 +1,258 @@
+//! What the kernel has, and what separates it from a plan. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use kubeweir_netfilter::diff::{self, Changes, ElementChanges};
+use kubeweir_netfilter::{Commit, Data, Element, Family, Key, Table};
+use kubeweir_plan::{ObjectName, Plan, ServicePlan};
+
+use crate::compile;
+use crate::elements::{self, Placed};
+use crate::layout::Options;
+use crate::names::SetId;
+use crate::seating::{Bench, Seating};
+use crate::tally::{Tally, TallyChange};
+
+/// Tables as read from the kernel, IPv4 first; `None` for one that does not exist.
+pub type Observed = [Option<Table>; 2];
+
+/// What the kernel has after a clean commit: remembered as the plan it came from, not element by element.
+#[derive(Clone, Debug)]
+pub struct Programmed {
+    services: BTreeMap<ObjectName, Seated>,
+    tally: Tally,
+    /// The tables without Services' elements.
+    layouts: [Table; 2],
+}
+
+/// A Service's part of the plan with the slots of its endpoints.
+#[derive(Clone, Debug)]
+struct Seated {
+    plan: Arc<ServicePlan>,
+    /// `None` where all pools are in their own order, which is the rule.
+    seating: Option<Box<Seating>>,
+}
+
+/// What to commit, and what will be known when it has succeeded.
+#[derive(Debug)]
+#[must_use]
+pub struct Difference {
+    /// One commit for each family that has something to do.
+    pub commits: Vec<Commit>,
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    All(Box<Programmed>),
+    Some(Box<Step>),
+}
+
+/// Changes to a [`Programmed`].
+#[derive(Debug, Default)]
+struct Step {
+    services: Vec<(ObjectName, Option<Seated>)>,
+    tally: TallyChange,
+    /// `None` where they stay as they are.
+    layouts: Option<[Table; 2]>,
+}
+
+impl Difference {
+    /// Objects that the commits touch.
+    pub fn operations(&self) -> usize {
+        self.commits.iter().map(Commit::count).sum()
+    }
+
+    /// What the kernel has once the commits have succeeded. A step needs the state that it was computed from.
+    pub fn into_programmed(self, from: Option<Programmed>) -> Option<Programmed> {
+        match self.next {
+            Next::All(programmed) => Some(*programmed),
+            Next::Some(step) => from.map(|mut programmed| {
+                programmed.take(*step);
+                programmed
+            }),
+        }
+    }
+}
+
+/// From what was read in the kernel to a plan: looks at everything.
+pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Difference {
+    let mut services = BTreeMap::new();
+    let mut placed = Vec::new();
+    for (name, service) in &plan.services {
+        let seating = Seating::follow(service, &mut |bench, slot| seen(observed, bench, slot));
+        elements::of_service(service, &seating, &mut placed);
+        services.insert(name.clone(), Seated::new(service, seating));
+    }
+    let (mut contents, mut tally) = (TallyChange::default(), Tally::default());
+    contents.count(&placed, 1);
+    let layouts = compile::layouts(plan, &tally, &contents, options);
+    tally.apply(&contents);
+    let desired = compile::fill(layouts.clone(), placed);
+    let pairs = observed.iter().zip(&desired);
+    let commits = pairs.map(|(observed, desired)| diff::diff(observed.as_ref(), desired));
+    Difference {
+        commits: commits.filter(|commit| !commit.is_empty()).collect(),
+        next: Next::All(Box::new(Programmed { services, tally, layouts })),
+    }
+}
+
+impl Programmed {
+    /// From here to a plan: looks at these Services, and at the layout if the node's part or a class changed.
+    pub fn difference(
+        &self,
+        plan: &Plan,
+        changed: &BTreeSet<ObjectName>,
+        node: bool,
+        options: Options,
+    ) -> Difference {
+        let mut step = Step::default();
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for name in changed {
+            let (old, new) = (self.services.get(name), plan.services.get(name));
+            if old.map(|old| &old.plan).is_some_and(|old| new.is_some_and(|new| Arc::ptr_eq(old, new))) {
+                continue;
+            }
+            let seated = new.map(|new| Seated::after(old, new));
+            old.iter().for_each(|old| old.elements(&mut gone));
+            seated.iter().for_each(|seated| seated.elements(&mut come));
+            step.services.push((name.clone(), seated));
+        }
+        step.tally.count(&gone, -1);
+        step.tally.count(&come, 1);
+        step.layouts = self.new_layouts(plan, &step.tally, node, options);
+        let elements = element_changes(self.shared_changes(&step.tally), gone, come);
+        Difference {
+            commits: self.commits(step.layouts.as_ref(), elements),
+            next: Next::Some(Box::new(step)),
+        }
+    }
+
+    fn new_layouts(
+        &self,
+        plan: &Plan,
+        change: &TallyChange,
+        node: bool,
+        options: Options,
+    ) -> Option<[Table; 2]> {
+        let nothing = TallyChange::default();
+        let classes = |change| Family::ALL.map(|family| self.tally.classes(change, family));
+        let same = !node && classes(change) == classes(&nothing);
+        (!same).then(|| compile::layouts(plan, &self.tally, change, options))
+    }
+
+    fn shared_changes(&self, change: &TallyChange) -> Vec<(Family, SetId, Key, bool)> {
+        let changed = change.shared().filter_map(|key| match self.tally.held(change, key) {
+            (false, true) => Some((key.0, key.1, key.2, true)),
+            (true, false) => Some((key.0, key.1, key.2, false)),
+            _ => None,
+        });
+        changed.collect()
+    }
+
+    fn commits(&self, layouts: Option<&[Table; 2]>, mut elements: BTreeMap<Family, Changes>) -> Vec<Commit> {
+        let new = layouts.unwrap_or(&self.layouts);
+        let pairs = self.layouts.iter().zip(new);
+        let commits = pairs.map(|(old, new)| {
+            let further = elements.remove(&new.family).unwrap_or_default();
+            diff::diff_with(Some(old), new, further)
+        });
+        commits.filter(|commit| !commit.is_empty()).collect()
+    }
+
+    fn take(&mut self, step: Step) {
+        for (name, seated) in step.services {
+            match seated {
+                Some(seated) => self.services.insert(name, seated),
+                None => self.services.remove(&name),
+            };
+        }
+        self.tally.apply(&step.tally);
+        if let Some(layouts) = step.layouts {
+            self.layouts = layouts;
+        }
+    }
+}
+
+impl Seated {
+    fn new(plan: &Arc<ServicePlan>, seating: Seating) -> Seated {
+        let seating = (!seating.is_plain()).then(|| Box::new(seating));
+        Seated { plan: Arc::clone(plan), seating }
+    }
+
+    /// Seats a new version of a Service around the old one.
+    fn after(old: Option<&Seated>, plan: &Arc<ServicePlan>) -> Seated {
+        let mut before = BTreeMap::new();
+        if let Some(old) = old {
+            elements::benches(&old.plan, &mut |bench, pool| {
+                before.insert(bench, old.seating().order(&bench, pool).into_owned());
+            });
+        }
+        let seat = |bench: &Bench, slot: u32| before.get(bench)?.get(slot as usize).copied();
+        Seated::new(plan, Seating::follow(plan, &mut |bench, slot| seat(bench, slot)))
+    }
+
+    fn seating(&self) -> Seating {
+        self.seating.as_deref().cloned().unwrap_or_default()
+    }
+
+    fn elements(&self, out: &mut Vec<Placed>) {
+        elements::of_service(&self.plan, &self.seating(), out);
+    }
+}
+
+/// Sorts what goes and what comes into additions, replacements and removals. Elements that Services share are
+/// counted elsewhere and come as whether they appear.
+fn element_changes(
+    shared: Vec<(Family, SetId, Key, bool)>,
+    gone: Vec<Placed>,
+    come: Vec<Placed>,
+) -> BTreeMap<Family, Changes> {
+    let mut pairs: BTreeMap<(Family, SetId, Key), (Option<Element>, Option<Element>)> = BTreeMap::new();
+    for (family, set, element) in gone.into_iter().filter(|(_, set, _)| !set.is_shared()) {
+        let key = (family, set, element.key);
+        pairs.entry(key).or_default().0 = Some(element);
+    }
+    for (family, set, element) in come.into_iter().filter(|(_, set, _)| !set.is_shared()) {
+        let key = (family, set, element.key);
+        pairs.entry(key).or_default().1 = Some(element);
+    }
+    for (family, set, key, appears) in shared {
+        let element = Some(Element::of_set(key));
+        let pair = if appears { (None, element) } else { (element, None) };
+        pairs.insert((family, set, key), pair);
+    }
+    let mut changes: BTreeMap<Family, Changes> = BTreeMap::new();
+    for ((family, set, _), pair) in pairs {
+        let list: &mut ElementChanges =
+            changes.entry(family).or_default().entry(set.to_string()).or_default();
+        match pair {
+            (None, Some(new)) => list.added.push(new),
+            (Some(old), None) => list.removed.push(old),
+            (Some(old), Some(new)) if old != new => list.replaced.push(new),
+            _ => {}
+        }
+    }
+    changes
+}
+
+/// Who has a slot in the kernel.
+fn seen(observed: &Observed, bench: &Bench, slot: u32) -> Option<SocketAddr> {
+    let set = observed[bench.family as usize]
+        .as_ref()?
+        .sets
+        .get(&SetId::Endpoints(bench.place, bench.list).to_string())?;
+    socket(&set.elements.get(&bench.key.number(slot))?.data)
+}
+
+/// The address and port in a map's data.
+fn socket(data: &Data) -> Option<SocketAddr> {
+    let (address, port) = data.as_slice().split_at_checked(data.as_slice().len().checked_sub(4)?)?;
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+    };
+    Some(SocketAddr::new(address, u16::from_be_bytes([port[0], port[1]])))
+}
