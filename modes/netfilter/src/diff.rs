@@ -52,6 +52,16 @@ pub fn diff_with(observed: Option<&Table>, desired: &Table, further: Changes) ->
     commit
 }
 
+/// A commit for people: one line for each object, elements included.
+pub fn describe(commit: &Commit) -> String {
+    let mut text = String::new();
+    for operation in &commit.operations {
+        let place = format!("{} {}", commit.family, commit.table);
+        text = format!("{text}{place}: {operation}\n");
+    }
+    text
+}
+
 impl ElementChanges {
     /// Adds changes to other elements of the same set.
     fn append(&mut self, mut other: ElementChanges) {

@@ -28,7 +28,7 @@ pub mod set;
 pub mod sim;
 pub mod statement;
 pub mod table;
-mod text;
+pub mod text;
 mod udata;
 mod value;
 

@@ -6,6 +6,17 @@ use crate::chain::{Chain, Hook};
 use crate::set::Element;
 use crate::{Set, Table, datatype};
 
+/// A script for `nft -f` that puts these tables in place of those with their names, in one transaction. Deleting them first
+/// is also what lets `nft` read rules that refer to maps the kernel has already.
+pub fn script(tables: &[Table]) -> String {
+    let mut text = String::new();
+    for table in tables {
+        let name = format!("table {} {}", table.family, table.name);
+        text = format!("{text}{name} {{}}\ndelete {name}\n");
+    }
+    tables.iter().fold(text, |text, table| format!("{text}{table}"))
+}
+
 /// The table as `nft -f` loads it. A rule or set that was read from the kernel and not built here has no text: a
 /// comment stands in its place.
 impl fmt::Display for Table {

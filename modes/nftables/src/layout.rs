@@ -88,7 +88,9 @@ impl Build<'_> {
         let to_services = || vec![self.rule([jump("services")])];
         let unserved = || self.rule([new(), jump("no-endpoints")]);
         let closed = || self.rule([new(), jump("closed-ports")]);
-        let node_ports = self.rule([new(), jump("no-nodeport-endpoints")]);
+        // The address is matched here and not beside the port: nft cannot read both in one rule.
+        let at = self.at_node_port_address(false);
+        let node_ports = self.rule([new()].into_iter().chain(at).chain([jump("no-nodeport-endpoints")]));
         BTreeMap::from([
             base(
                 "filter-prerouting-pre-dnat",
@@ -131,7 +133,7 @@ impl Build<'_> {
             plain(&policy_local_chain(Place::Service), self.policy_local(Place::Service)),
             plain(&policy_local_chain(Place::NodePort), self.policy_local(Place::NodePort)),
             plain("no-endpoints", self.no_endpoints(Place::Service)),
-            plain("no-nodeport-endpoints", self.no_nodeport_endpoints()),
+            plain("no-nodeport-endpoints", self.no_endpoints(Place::NodePort)),
             plain("closed-ports", self.closed_ports()),
         ])
     }
@@ -210,14 +212,6 @@ impl Build<'_> {
             self.rule([frontend_in(place, SetId::Dropped(place)), verdict(Verdict::Drop)]),
             self.rule([frontend_in(place, SetId::Rejected(place)), Statement::Reject]),
         ]
-    }
-
-    fn no_nodeport_endpoints(&self) -> Vec<Rule> {
-        let place = Place::NodePort;
-        let at = || self.at_node_port_address(false).into_iter();
-        let drop = [frontend_in(place, SetId::Dropped(place)), verdict(Verdict::Drop)];
-        let reject = [frontend_in(place, SetId::Rejected(place)), Statement::Reject];
-        vec![self.rule(at().chain(drop)), self.rule(at().chain(reject))]
     }
 
     fn closed_ports(&self) -> Vec<Rule> {

@@ -236,6 +236,7 @@ fn node(dice: &mut Dice) -> Option<Node> {
             .into_iter()
             .flatten()
             .collect(),
+        leaving: dice.one_in(8),
     })
 }
 

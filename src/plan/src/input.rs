@@ -144,4 +144,6 @@ pub struct Node {
     pub zone: Option<Arc<str>>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether the node is about to go: balancers should send it nothing new. Planning does not care.
+    pub leaving: bool,
 }

@@ -1,0 +1,224 @@
+//! The API server as a source.
+//!
+//! One watch for each kind, with the selectors of kube-proxy, so that a ClusterRole made for kube-proxy is enough. Initial
+//! lists are streamed where the server offers that. Errors are logged and retried with growing delays for ever; what
+//! was delivered before stays in force meanwhile.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, pin_mut};
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config as WatchConfig, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use kubeweir_plan::ObjectName;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, info, warn};
+
+use crate::convert::{self, Converted, HEADLESS, SERVICE_PROXY_NAME, Strings};
+use crate::event::{Event, Kind};
+
+/// How long to wait before asking again for a kind that the server does not know.
+const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(600);
+/// The first minor version of Kubernetes 1 that refuses a streaming list it does not support instead of
+/// starting one that never says that it is complete.
+const STREAMING_MINOR: u32 = 27;
+
+/// Watches everything, for the node with this name, until the receiver is gone.
+pub async fn watch(client: Client, node: &str, events: Sender<Event>) {
+    let streaming = may_stream(&client).await;
+    let watch = |labels: &str, fields: &str| {
+        let mut config = WatchConfig::default();
+        if !labels.is_empty() {
+            config = config.labels(labels);
+        }
+        if !fields.is_empty() {
+            config = config.fields(fields);
+        }
+        Watch { config, streaming, events: events.clone() }
+    };
+    let services = watch(&format!("!{SERVICE_PROXY_NAME}"), "spec.clusterIP!=None");
+    let slices = watch(&format!("!{HEADLESS}"), "");
+    let this_node = watch("", &format!("metadata.name={node}"));
+    let cidrs = watch("", "");
+    futures::join!(
+        services.run(Kind::Service, Api::all(client.clone()), of_service),
+        slices.run(Kind::EndpointSlice, Api::all(client.clone()), of_slice(Strings::default())),
+        this_node.run(Kind::Node, Api::all(client.clone()), of_node),
+        cidrs.run(Kind::ServiceCidr, Api::all(client.clone()), of_service_cidr),
+    );
+}
+
+/// Whether streaming lists can be asked for. A server that has them switched off refuses, and we fall back then.
+async fn may_stream(client: &Client) -> bool {
+    let Ok(version) = client.apiserver_version().await else { return false };
+    let minor = version.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
+    info!(server = version.git_version, "API server answers");
+    minor.parse().is_ok_and(|minor: u32| minor >= STREAMING_MINOR)
+}
+
+/// One kind's watch.
+struct Watch {
+    config: WatchConfig,
+    streaming: bool,
+    events: Sender<Event>,
+}
+
+/// Why a watch has to be set up anew.
+enum Again {
+    /// With lists in pages.
+    Paged,
+    /// As it is, from the beginning.
+    FromStart,
+    /// Later.
+    Unknown,
+    /// Not at all: nobody listens.
+    Never,
+}
+
+impl Watch {
+    /// `event` turns an object into an event; `gone` says that it has disappeared or is not for us.
+    async fn run<K>(mut self, kind: Kind, api: Api<K>, mut event: impl FnMut(&K, bool) -> Event)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        loop {
+            let config = self.config.clone();
+            let config = if self.streaming { config.streaming_lists() } else { config };
+            let stream = watcher(api.clone(), config).default_backoff();
+            match self.follow(kind, stream, &mut event).await {
+                Again::Paged => {
+                    info!(%kind, "the API server does not stream lists: listing in pages");
+                    self.streaming = false;
+                }
+                Again::FromStart => {}
+                Again::Unknown => {
+                    warn!(%kind, "the API server does not offer this kind: going on without it");
+                    let nothing = [Event::ListBegins(kind), Event::ListEnds(kind)];
+                    for event in nothing {
+                        let _ = self.events.send(event).await;
+                    }
+                    tokio::time::sleep(UNKNOWN_KIND_DELAY).await;
+                }
+                Again::Never => return,
+            }
+        }
+    }
+
+    async fn follow<K>(
+        &self,
+        kind: Kind,
+        stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
+        event: &mut impl FnMut(&K, bool) -> Event,
+    ) -> Again {
+        pin_mut!(stream);
+        while let Some(next) = stream.next().await {
+            let event = match next {
+                Ok(watcher::Event::Init) => Event::ListBegins(kind),
+                Ok(watcher::Event::InitDone) => Event::ListEnds(kind),
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    event(&object, false)
+                }
+                Ok(watcher::Event::Delete(object)) => event(&object, true),
+                Err(error) => match self.verdict(kind, &error) {
+                    Some(again) => return again,
+                    None => continue,
+                },
+            };
+            if self.events.send(event).await.is_err() {
+                return Again::Never;
+            }
+        }
+        Again::FromStart
+    }
+
+    /// What to do about an error; `None` is to go on, which the watcher does after a pause.
+    fn verdict(&self, kind: Kind, error: &watcher::Error) -> Option<Again> {
+        let status = |error: &kube::Error| match error {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        };
+        let code = match error {
+            watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+                status(error)
+            }
+            watcher::Error::WatchError(status) => Some(status.code),
+            _ => None,
+        };
+        match (code, error) {
+            // Not known before Kubernetes 1.33, and not in the ClusterRole made for older kube-proxies.
+            (Some(403 | 404), _) if kind == Kind::ServiceCidr => return Some(Again::Unknown),
+            (Some(400 | 404 | 405 | 422), watcher::Error::WatchStartFailed(_)) if self.streaming => {
+                return Some(Again::Paged);
+            }
+            (Some(410), watcher::Error::WatchStartFailed(_)) => return Some(Again::FromStart),
+            (Some(410), _) => debug!(%kind, "the watch is too far behind: listing again"),
+            _ => warn!(%kind, error = chain(error), "watch failed, will be retried"),
+        }
+        None
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn of_service(object: &Service, deleted: bool) -> Event {
+    match convert::service(object).filter(|_| !deleted) {
+        Some(converted) => {
+            Event::Service(Arc::new(take("Service", &convert::name(&object.metadata), converted)))
+        }
+        None => Event::ServiceGone(convert::name(&object.metadata)),
+    }
+}
+
+fn of_slice(mut strings: Strings) -> impl FnMut(&EndpointSlice, bool) -> Event {
+    move |object, deleted| {
+        let name = convert::name(&object.metadata);
+        match convert::endpoint_slice(object, &mut strings).filter(|_| !deleted) {
+            Some((converted, trigger)) => {
+                Event::Slice(Arc::new(take("EndpointSlice", &name, converted)), trigger)
+            }
+            None => Event::SliceGone(name),
+        }
+    }
+}
+
+fn of_node(object: &Node, deleted: bool) -> Event {
+    if deleted {
+        return Event::NodeGone;
+    }
+    let name = ObjectName::new("", &object.name_any());
+    Event::Node(Arc::new(take("Node", &name, convert::node(object))))
+}
+
+fn of_service_cidr(object: &ServiceCIDR, deleted: bool) -> Event {
+    let name = object.name_any();
+    if deleted {
+        return Event::ServiceCidrGone(name.into());
+    }
+    let prefixes = take("ServiceCIDR", &ObjectName::new("", &name), convert::service_cidr(object));
+    Event::ServiceCidr(name.into(), prefixes)
+}
+
+/// Logs complaints and hands the object on.
+fn take<T>(kind: &str, name: &ObjectName, converted: Converted<T>) -> T {
+    for complaint in converted.complaints {
+        warn!(kind, %name, complaint, "part of an object is ignored");
+    }
+    converted.object
+}

@@ -1,0 +1,176 @@
+//! All files of a directory and what they say together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::warn;
+
+use super::parse::{Id, Object, ParseError, parse};
+use crate::convert::Strings;
+use crate::event::{Event, Kind};
+
+/// The files of a directory. Of several that hold the same object, the one whose name comes first counts.
+pub(super) struct Manifests {
+    directory: PathBuf,
+    node: String,
+    strings: Strings,
+    files: BTreeMap<Arc<str>, File>,
+    holders: BTreeMap<Id, BTreeSet<Arc<str>>>,
+}
+
+/// A file as last read.
+#[derive(Default)]
+struct File {
+    stamp: Option<Stamp>,
+    broken: bool,
+    objects: BTreeMap<Id, Object>,
+}
+
+/// What changes when a file's content does, also behind a symbolic link.
+type Stamp = (SystemTime, u64, u64);
+
+/// Whether a file of this name is a manifest.
+pub(super) fn is_manifest(name: &str) -> bool {
+    let extensions = ["yaml", "yml", "json"];
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    !name.starts_with('.') && extension.is_some_and(|extension| extensions.contains(&extension))
+}
+
+impl Manifests {
+    pub(super) fn new(directory: &Path, node: &str) -> Manifests {
+        Manifests {
+            directory: directory.to_owned(),
+            node: node.to_owned(),
+            strings: Strings::default(),
+            files: BTreeMap::new(),
+            holders: BTreeMap::new(),
+        }
+    }
+
+    /// How many objects there are.
+    pub(super) fn len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// Whether no file is broken.
+    pub(super) fn all_good(&self) -> bool {
+        self.files.values().all(|file| !file.broken)
+    }
+
+    /// Looks at every file. Returns what changed, and the files that are not valid.
+    pub(super) fn scan(&mut self) -> io::Result<(Vec<Event>, Vec<ParseError>)> {
+        let mut names: BTreeSet<String> = self.files.keys().map(|name| name.to_string()).collect();
+        for entry in fs::read_dir(&self.directory)? {
+            names.extend(entry?.file_name().to_str().filter(|name| is_manifest(name)).map(str::to_owned));
+        }
+        let changed: Vec<String> = names.into_iter().filter(|name| self.is_stale(name)).collect();
+        Ok(self.reload(&changed))
+    }
+
+    fn is_stale(&self, name: &str) -> bool {
+        let known = self.files.get(name);
+        known.is_none_or(|file| file.stamp != stamp(&self.directory.join(name)))
+    }
+
+    /// Reads these files again. Returns what changed, and the files that are not valid.
+    pub(super) fn reload(&mut self, names: &[String]) -> (Vec<Event>, Vec<ParseError>) {
+        let (mut events, mut broken) = (Vec::new(), Vec::new());
+        for name in BTreeSet::from_iter(names) {
+            match self.read(name) {
+                Ok(file) => self.replace(name, file, &mut events),
+                Err(error) => {
+                    self.files.entry(name.as_str().into()).or_default().broken = true;
+                    broken.push(error);
+                }
+            }
+        }
+        (events, broken)
+    }
+
+    /// A file's content; nothing if it is gone.
+    fn read(&mut self, name: &str) -> Result<Option<File>, ParseError> {
+        let path = self.directory.join(name);
+        let stamp = stamp(&path);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(ParseError { file: name.to_owned(), line: 1, reason: error.to_string() });
+            }
+        };
+        let content = parse(name, &text, &self.node, &mut self.strings)?;
+        for complaint in content.complaints {
+            warn!(file = name, complaint, "part of an object is ignored");
+        }
+        let mut objects = BTreeMap::new();
+        for (id, object) in content.objects {
+            if let Some((id, _)) = objects.insert(id.clone(), object).map(|old| (id, old)) {
+                warn!(file = name, kind = %id.0, name = %id.1, "object given twice in one file: the last counts");
+            }
+        }
+        Ok(Some(File { stamp, broken: false, objects }))
+    }
+
+    fn replace(&mut self, name: &str, file: Option<File>, events: &mut Vec<Event>) {
+        let name: Arc<str> = name.into();
+        let old = self.files.remove(&name).unwrap_or_default();
+        let mut ids: BTreeSet<Id> = old.objects.keys().cloned().collect();
+        ids.extend(file.iter().flat_map(|file| file.objects.keys().cloned()));
+        let before: Vec<Option<Object>> = ids.iter().map(|id| self.winner(id, &name, &old)).collect();
+        for id in &ids {
+            self.hold(id, &name, file.as_ref().is_some_and(|file| file.objects.contains_key(id)));
+        }
+        let now = file.unwrap_or_default();
+        for (id, before) in ids.iter().zip(before) {
+            let after = self.winner(id, &name, &now);
+            if before != after {
+                events.push(event(id, after));
+            }
+        }
+        if now.stamp.is_some() {
+            self.files.insert(name, now);
+        }
+    }
+
+    fn hold(&mut self, id: &Id, name: &Arc<str>, holds: bool) {
+        let holders = self.holders.entry(id.clone()).or_default();
+        if !holds {
+            holders.remove(name);
+        } else if holders.insert(Arc::clone(name)) && holders.len() > 1 {
+            warn!(file = %name, kind = %id.0, name = %id.1, "object given in several files: the first counts");
+        }
+        if holders.is_empty() {
+            self.holders.remove(id);
+        }
+    }
+
+    /// The object that counts, while `file` stands for the one named.
+    fn winner(&self, id: &Id, name: &Arc<str>, file: &File) -> Option<Object> {
+        let first = self.holders.get(id)?.first()?;
+        let file = if first == name { file } else { self.files.get(first)? };
+        file.objects.get(id).cloned()
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+fn event(id: &Id, object: Option<Object>) -> Event {
+    match (object, id.0) {
+        (Some(Object::Service(service)), _) => Event::Service(service),
+        (Some(Object::Slice(slice, trigger)), _) => Event::Slice(slice, trigger),
+        (Some(Object::Node(node)), _) => Event::Node(node),
+        (Some(Object::ServiceCidr(prefixes)), _) => Event::ServiceCidr(Arc::clone(&id.1.name), prefixes),
+        (None, Kind::Service) => Event::ServiceGone(id.1.clone()),
+        (None, Kind::EndpointSlice) => Event::SliceGone(id.1.clone()),
+        (None, Kind::Node) => Event::NodeGone,
+        (None, Kind::ServiceCidr) => Event::ServiceCidrGone(Arc::clone(&id.1.name)),
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kubeweir_plan::{Changed, ObjectName, Snapshot};
+
+use crate::event::{Event, Kind};
+
+/// Folds events into a snapshot.
+#[derive(Debug, Default)]
+pub struct Store {
+    snapshot: Snapshot,
+    /// Kinds whose initial list has ended.
+    complete: BTreeSet<Kind>,
+    lists: Lists,
+}
+
+/// What the lists that are being delivered have named so far; `None` where none is.
+#[derive(Debug, Default)]
+struct Lists {
+    services: Option<BTreeSet<ObjectName>>,
+    slices: Option<BTreeSet<ObjectName>>,
+    node: Option<bool>,
+    service_cidrs: Option<BTreeSet<Arc<str>>>,
+}
+
+impl Store {
+    /// The snapshot, once every kind's initial list has ended. From then on there always is one.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        (self.complete.len() == Kind::ALL.len()).then_some(&self.snapshot)
+    }
+
+    /// Kinds whose initial list is still awaited.
+    pub fn awaited(&self) -> impl Iterator<Item = Kind> + '_ {
+        Kind::ALL.into_iter().filter(|kind| !self.complete.contains(kind))
+    }
+
+    /// Takes one event in and says what it changed.
+    pub fn apply(&mut self, event: Event) -> Changed {
+        match event {
+            Event::ListBegins(kind) => self.begin(kind),
+            Event::ListEnds(kind) => self.end(kind),
+            Event::Service(service) => {
+                name(&mut self.lists.services, &service.name);
+                self.snapshot.put_service(service)
+            }
+            Event::Slice(slice, _) => {
+                name(&mut self.lists.slices, &slice.name);
+                self.snapshot.put_slice(slice)
+            }
+            Event::Node(node) => {
+                self.lists.node = self.lists.node.map(|_| true);
+                self.snapshot.set_node(Some(node))
+            }
+            Event::ServiceCidr(cidr, prefixes) => {
+                name(&mut self.lists.service_cidrs, &cidr);
+                self.snapshot.put_service_cidr(&cidr, prefixes)
+            }
+            Event::ServiceGone(name) => self.snapshot.remove_service(&name),
+            Event::SliceGone(name) => self.snapshot.remove_slice(&name),
+            Event::NodeGone => self.snapshot.set_node(None),
+            Event::ServiceCidrGone(name) => self.snapshot.remove_service_cidr(&name),
+        }
+    }
+
+    fn begin(&mut self, kind: Kind) -> Changed {
+        match kind {
+            Kind::Service => self.lists.services = Some(BTreeSet::new()),
+            Kind::EndpointSlice => self.lists.slices = Some(BTreeSet::new()),
+            Kind::Node => self.lists.node = Some(false),
+            Kind::ServiceCidr => self.lists.service_cidrs = Some(BTreeSet::new()),
+        }
+        Changed::default()
+    }
+
+    /// Removes what a list did not name. After the first list there is nothing to remove.
+    fn end(&mut self, kind: Kind) -> Changed {
+        self.complete.insert(kind);
+        let mut changed = Changed::default();
+        match kind {
+            Kind::Service => {
+                let listed = self.lists.services.take();
+                for name in missing(listed.as_ref(), self.snapshot.service_names()) {
+                    changed.merge(self.snapshot.remove_service(&name));
+                }
+            }
+            Kind::EndpointSlice => {
+                let listed = self.lists.slices.take();
+                for name in missing(listed.as_ref(), self.snapshot.slice_names()) {
+                    changed.merge(self.snapshot.remove_slice(&name));
+                }
+            }
+            Kind::Node if self.lists.node.take() == Some(false) => return self.snapshot.set_node(None),
+            Kind::Node => {}
+            Kind::ServiceCidr => {
+                let listed = self.lists.service_cidrs.take();
+                for name in missing(listed.as_ref(), self.snapshot.service_cidr_names()) {
+                    changed.merge(self.snapshot.remove_service_cidr(&name));
+                }
+            }
+        }
+        changed
+    }
+}
+
+fn name<T: Ord + Clone>(list: &mut Option<BTreeSet<T>>, name: &T) {
+    if let Some(list) = list {
+        list.insert(name.clone());
+    }
+}
+
+fn missing<'a, T: Ord + Clone + 'a>(
+    listed: Option<&BTreeSet<T>>,
+    held: impl Iterator<Item = &'a T>,
+) -> Vec<T> {
+    let Some(listed) = listed else { return Vec::new() };
+    held.filter(|name| !listed.contains(*name)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubeweir_plan::input::Node;
+
+    fn end_all(store: &mut Store, kinds: &[Kind]) {
+        for kind in kinds {
+            store.apply(Event::ListBegins(*kind));
+            store.apply(Event::ListEnds(*kind));
+        }
+    }
+
+    #[test]
+    fn there_is_no_snapshot_before_the_last_list_has_ended() {
+        for last in Kind::ALL {
+            let mut store = Store::default();
+            let others: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != last).collect();
+            end_all(&mut store, &others);
+            assert!(store.snapshot().is_none());
+            assert_eq!(store.awaited().collect::<Vec<_>>(), [last]);
+            store.apply(Event::ListBegins(last));
+            assert!(store.snapshot().is_none());
+            store.apply(Event::ListEnds(last));
+            assert!(store.snapshot().is_some());
+        }
+    }
+
+    #[test]
+    fn a_list_removes_what_it_does_not_name_but_not_before_its_end() {
+        let mut store = Store::default();
+        end_all(&mut store, &Kind::ALL);
+        let cidr = |store: &mut Store, name: &str| {
+            store.apply(Event::ServiceCidr(name.into(), Arc::new(["10.96.0.0/16".parse().unwrap()])))
+        };
+        cidr(&mut store, "old");
+        cidr(&mut store, "both");
+        store.apply(Event::Node(Arc::new(Node::default())));
+        let names = |store: &Store| {
+            store.snapshot().unwrap().service_cidr_names().map(|name| name.to_string()).collect::<Vec<_>>()
+        };
+        store.apply(Event::ListBegins(Kind::ServiceCidr));
+        cidr(&mut store, "both");
+        assert_eq!(names(&store), ["both", "old"]);
+        assert!(store.apply(Event::ListEnds(Kind::ServiceCidr)).node);
+        assert_eq!(names(&store), ["both"]);
+        store.apply(Event::ListBegins(Kind::Node));
+        assert!(store.apply(Event::ListEnds(Kind::Node)).node);
+        assert!(store.snapshot().unwrap().node().is_none());
+    }
+}

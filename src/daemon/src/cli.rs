@@ -1,0 +1,104 @@
+//! The command line: kube-proxy's flags, and subcommands of our own.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Service load balancing on Linux nodes. Without a subcommand: the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "kubeweir", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Flags of the daemon.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running as a daemon.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints what would be programmed, touching nothing.
+    Render(Box<Flags>),
+    /// Prints what separates the kernel from what should be programmed. Exits with 1 if anything does.
+    Diff(Box<Flags>),
+    /// Builds a playground of network namespaces and balances real connections in it.
+    Demo(Demo),
+}
+
+/// Flags of `kubeweir demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Which kernel facility balances.
+    #[arg(long, default_value = "nftables")]
+    pub proxy_mode: String,
+    /// Connections to spread.
+    #[arg(long, default_value_t = 600)]
+    pub connections: u32,
+    /// A program to show the result with, besides our own listing; run as `PROGRAM list table ip kubeweir`.
+    #[arg(long)]
+    pub witness: Option<PathBuf>,
+}
+
+/// Flags of kube-proxy that have an effect here, under its names, and our own.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// File with a `KubeProxyConfiguration`. Replaces all flags but `--hostname-override`, `--manifests` and those about logging.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Directory with Service, `EndpointSlice`, Node and `ServiceCIDR` manifests, instead of an API server.
+    #[arg(long)]
+    pub manifests: Option<PathBuf>,
+    /// File with the access to the API server; without it the service account of the pod is used.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address of the API server; overrides the one in the kubeconfig.
+    #[arg(long)]
+    pub master: Option<String>,
+    /// Name of this node, if it is not the host's name.
+    #[arg(long)]
+    pub hostname_override: Option<String>,
+    /// `nftables` (also for an empty mode and for `iptables`, with a warning).
+    #[arg(long)]
+    pub proxy_mode: Option<String>,
+    /// Prefixes of the cluster's pods, separated by commas: traffic to `ClusterIPs` from elsewhere is masqueraded.
+    #[arg(long)]
+    pub cluster_cidr: Option<String>,
+    /// How pods are told: `ClusterCIDR`, `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`.
+    #[arg(long)]
+    pub detect_local_mode: Option<String>,
+    /// The bridge that pods are behind, for `BridgeInterface`.
+    #[arg(long)]
+    pub pod_bridge_interface: Option<String>,
+    /// How names of pod interfaces begin, for `InterfaceNamePrefix`.
+    #[arg(long)]
+    pub pod_interface_name_prefix: Option<String>,
+    /// Masquerade all traffic to `ClusterIPs`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub masquerade_all: Option<bool>,
+    /// Where `NodePorts` answer: `primary`, or prefixes separated by commas.
+    #[arg(long)]
+    pub nodeport_addresses: Option<String>,
+    /// Address and port for `/healthz` and `/livez`.
+    #[arg(long)]
+    pub healthz_bind_address: Option<String>,
+    /// Address and port for `/metrics`.
+    #[arg(long)]
+    pub metrics_bind_address: Option<String>,
+    /// End if one of these addresses cannot be bound, instead of trying again.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub bind_address_hard_fail: Option<bool>,
+    /// How long a change may stay unprogrammed before health says so, and the longest pause between retries.
+    #[arg(long)]
+    pub iptables_sync_period: Option<String>,
+    /// Shortest pause between two commits.
+    #[arg(long)]
+    pub iptables_min_sync_period: Option<String>,
+    /// Verbosity: 4 and more logs every commit.
+    #[arg(short = 'v', long = "v")]
+    pub verbosity: Option<u8>,
+    /// `text` or `json`.
+    #[arg(long)]
+    pub logging_format: Option<String>,
+}

@@ -1,0 +1,65 @@
+//! `render` and `diff`: plan once from manifests, without being a daemon.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use kubeweir_cluster::{Store, manifests};
+use kubeweir_netfilter::{Client, Family, Kernel, diff as table_diff, text};
+use kubeweir_nftables::{compile, names::TABLE};
+use kubeweir_plan::{Changed, Facts, Plan, Planner};
+
+use crate::cli::Flags;
+use crate::host;
+use crate::settings::{Settings, Source};
+
+/// Prints a script for `nft -f` that puts our tables in place.
+pub fn render(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let settings = Settings::from_flags(flags)?;
+    let plan = plan(&settings, None)?;
+    let mut out = std::io::stdout().lock();
+    let tables = compile::tables(&plan, settings.nftables);
+    write!(out, "{}", text::script(&tables)).context("cannot write")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what would have to be done, one operation a line.
+pub fn diff(flags: &Flags) -> anyhow::Result<ExitCode> {
+    let settings = Settings::from_flags(flags)?;
+    let plan = plan(&settings, Some(host_facts()?))?;
+    let mut client = Client::open().context("nf_tables cannot be reached")?;
+    let observed = client.observe(&Family::ALL.map(|family| (family, TABLE)))?;
+    let observed: kubeweir_nftables::programmed::Observed =
+        observed.tables.try_into().unwrap_or([const { None }; 2]);
+    let difference = kubeweir_nftables::programmed::from_observed(&observed, &plan, settings.nftables);
+    let mut out = std::io::stdout().lock();
+    for commit in &difference.commits {
+        write!(out, "{}", table_diff::describe(commit)).context("cannot write")?;
+    }
+    Ok(if difference.commits.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn host_facts() -> anyhow::Result<Facts> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(host::read()).context("cannot read the host's addresses")
+}
+
+/// Without facts the Node's own addresses stand for the host's, so that the result does not depend on where it is made.
+fn plan(settings: &Settings, facts: Option<Facts>) -> anyhow::Result<Plan> {
+    let Source::Manifests(directory) = &settings.source else { bail!("--manifests is required") };
+    let mut store = Store::default();
+    for event in manifests::load(directory, &settings.plan.node_name)? {
+        store.apply(event);
+    }
+    let snapshot = store.snapshot().context("the manifests are not complete")?;
+    let node_addresses = snapshot.node().into_iter().flat_map(|node| node.addresses.iter().copied());
+    let facts = facts.unwrap_or_else(|| Facts { addresses: node_addresses.collect() });
+    let mut planner = Planner::new(settings.plan.clone());
+    let _ = planner.update(snapshot, &facts, &Changed::default());
+    for (name, service) in &planner.plan().services {
+        for finding in &service.findings {
+            eprintln!("kubeweir: {name}: {finding}");
+        }
+    }
+    Ok(planner.plan().clone())
+}

@@ -1,0 +1,225 @@
+//! `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`), as far as it has an effect here.
+//!
+//! Fields that we do not know are passed over, and a zero value means the default: kubeadm writes the file like that.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::cli::Flags;
+
+const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+const KIND: &str = "KubeProxyConfiguration";
+
+/// The configuration as written, before defaults.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Configuration {
+    /// `mode`.
+    pub mode: String,
+    /// `clusterCIDR`.
+    #[serde(rename = "clusterCIDR")]
+    pub cluster_cidr: String,
+    /// `hostnameOverride`.
+    pub hostname_override: String,
+    /// `healthzBindAddress`.
+    pub healthz_bind_address: String,
+    /// `metricsBindAddress`.
+    pub metrics_bind_address: String,
+    /// `bindAddressHardFail`.
+    pub bind_address_hard_fail: bool,
+    /// `detectLocalMode`.
+    pub detect_local_mode: String,
+    /// `detectLocal`.
+    pub detect_local: DetectLocal,
+    /// `nodePortAddresses`.
+    #[serde(deserialize_with = "null_is_default")]
+    pub node_port_addresses: Vec<String>,
+    /// `clientConnection`.
+    pub client_connection: ClientConnection,
+    /// `nftables`.
+    pub nftables: Nftables,
+}
+
+/// `detectLocal`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DetectLocal {
+    /// `bridgeInterface`.
+    pub bridge_interface: String,
+    /// `interfaceNamePrefix`.
+    pub interface_name_prefix: String,
+}
+
+/// `clientConnection`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientConnection {
+    /// `kubeconfig`.
+    pub kubeconfig: String,
+}
+
+/// `nftables`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Nftables {
+    /// `masqueradeBit`.
+    pub masquerade_bit: Option<u8>,
+    /// `masqueradeAll`.
+    pub masquerade_all: bool,
+    /// `syncPeriod`.
+    #[serde(deserialize_with = "duration")]
+    pub sync_period: Duration,
+    /// `minSyncPeriod`.
+    #[serde(deserialize_with = "duration")]
+    pub min_sync_period: Duration,
+}
+
+/// The configuration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{path}: {reason}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A flag has a value that makes no sense.
+    #[error("--{flag}: {reason}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default, rename = "apiVersion")]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+impl Configuration {
+    /// Reads a file, YAML or JSON.
+    pub fn from_file(path: &Path) -> Result<Configuration, Error> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
+        Configuration::from_text(&text).map_err(|reason| Error::Invalid { path: shown, reason })
+    }
+
+    /// Reads a file's text; the error says where and what is wrong.
+    pub fn from_text(text: &str) -> Result<Configuration, String> {
+        let header: Header = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        if (header.api_version.as_str(), header.kind.as_str()) != (API_VERSION, KIND) {
+            let Header { api_version, kind } = header;
+            return Err(format!("expected {KIND} of {API_VERSION}, found {kind:?} of {api_version:?}"));
+        }
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// From flags alone.
+    pub fn from_flags(flags: &Flags) -> Result<Configuration, Error> {
+        let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
+        let list = text(&flags.nodeport_addresses);
+        let addresses = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        Ok(Configuration {
+            mode: text(&flags.proxy_mode),
+            cluster_cidr: text(&flags.cluster_cidr),
+            hostname_override: String::new(),
+            healthz_bind_address: text(&flags.healthz_bind_address),
+            metrics_bind_address: text(&flags.metrics_bind_address),
+            bind_address_hard_fail: flags.bind_address_hard_fail.unwrap_or_default(),
+            detect_local_mode: text(&flags.detect_local_mode),
+            detect_local: DetectLocal {
+                bridge_interface: text(&flags.pod_bridge_interface),
+                interface_name_prefix: text(&flags.pod_interface_name_prefix),
+            },
+            node_port_addresses: addresses.map(str::to_owned).collect(),
+            client_connection: ClientConnection {
+                kubeconfig: flags
+                    .kubeconfig
+                    .as_ref()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default(),
+            },
+            nftables: Nftables {
+                masquerade_bit: None,
+                masquerade_all: flags.masquerade_all.unwrap_or_default(),
+                sync_period: flag_duration("iptables-sync-period", flags.iptables_sync_period.as_ref())?,
+                min_sync_period: flag_duration(
+                    "iptables-min-sync-period",
+                    flags.iptables_min_sync_period.as_ref(),
+                )?,
+            },
+        })
+    }
+}
+
+fn flag_duration(flag: &'static str, text: Option<&String>) -> Result<Duration, Error> {
+    let parsed = text.map_or(Ok(Duration::ZERO), |text| parse_duration(text));
+    parsed.map_err(|reason| Error::Flag { flag, reason })
+}
+
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    source: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or_default())
+}
+
+fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    let text: Option<String> = Option::deserialize(source)?;
+    text.map_or(Ok(Duration::ZERO), |text| parse_duration(&text)).map_err(serde::de::Error::custom)
+}
+
+/// A duration as Go writes it, such as `1h0m30s` or `250ms`; not negative.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    let positive = parsed.ok().and_then(|duration| Duration::try_from(duration).ok());
+    positive.ok_or_else(|| format!("{text:?} is not a duration such as 30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_that_kubeadm_writes_is_read() {
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nbindAddress: 0.0.0.0\nbindAddressHardFail: false\n\
+            clientConnection:\n  acceptContentTypes: \"\"\n  burst: 0\n  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf\n\
+            clusterCIDR: 10.244.0.0/16\nconfigSyncPeriod: 0s\nconntrack:\n  maxPerCore: null\n\
+            detectLocal:\n  bridgeInterface: \"\"\n  interfaceNamePrefix: \"\"\ndetectLocalMode: \"\"\n\
+            kind: KubeProxyConfiguration\nmode: \"\"\nnftables:\n  masqueradeAll: false\n  masqueradeBit: null\n\
+            \x20 minSyncPeriod: 0s\n  syncPeriod: 1h30m0.5s\nnodePortAddresses: null\n";
+        let read = Configuration::from_text(text).unwrap();
+        assert_eq!(read.cluster_cidr, "10.244.0.0/16");
+        assert_eq!(read.nftables.sync_period, Duration::from_millis(5_400_500));
+        assert_eq!(read.client_connection.kubeconfig, "/var/lib/kube-proxy/kubeconfig.conf");
+    }
+
+    #[test]
+    fn what_is_not_a_configuration_is_refused_with_the_place() {
+        assert!(Configuration::from_text("kind: Pod\n").unwrap_err().contains("found \"Pod\""));
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nnftables:\n  syncPeriod: soon\n";
+        let error = Configuration::from_text(text).unwrap_err();
+        assert!(error.contains("soon") && error.contains('4'), "{error}");
+    }
+}

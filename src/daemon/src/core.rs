@@ -1,0 +1,215 @@
+//! The loop's state and its one pass: fold, plan, difference, commit, report.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use kubeweir_cluster::{Event as ClusterEvent, Kind, Store, Trigger};
+use kubeweir_plan::{Changed, Facts, Finding, ObjectName, Options, Plan, Planner, Update};
+
+use crate::Event;
+use crate::mode::{Applied, Failure, Mode};
+use crate::pace::Pace;
+
+/// All mutable state of the daemon.
+pub struct Core<M> {
+    store: Store,
+    facts: Option<Facts>,
+    planner: Planner,
+    mode: M,
+    pace: Pace,
+    waiting: Waiting,
+    /// Triggers from before this are not counted: we were not there to react.
+    born: SystemTime,
+    /// Findings told so far, so that each is told once.
+    told: BTreeMap<ObjectName, Vec<Finding>>,
+}
+
+/// What has happened since the last successful pass.
+#[derive(Debug, Default)]
+struct Waiting {
+    changed: Changed,
+    triggers: Vec<Trigger>,
+    /// When the first of it happened.
+    since: Option<Instant>,
+    counts: Counts,
+}
+
+/// Events that changed something, by what they were about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// About Services.
+    pub services: u64,
+    /// About EndpointSlices.
+    pub slices: u64,
+}
+
+/// What came of a pass.
+#[derive(Debug)]
+#[must_use]
+pub struct SyncReport {
+    /// How long it took, planning included.
+    pub took: Duration,
+    /// Whether everything was read and compared, or only what had changed.
+    pub whole: bool,
+    /// What was done, or why nothing was.
+    pub outcome: Result<Applied, Failure>,
+    /// Findings that were not there before.
+    pub findings: Vec<(ObjectName, Finding)>,
+    /// Changes that are now in force, by when they happened in the cluster.
+    pub triggers: Vec<Trigger>,
+    /// Services in the plan.
+    pub services: usize,
+}
+
+/// How things stand, for health and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Since when a change has been waiting to be programmed.
+    pub waiting_since: Option<Instant>,
+    /// Kinds whose initial list is still awaited.
+    pub awaited: Vec<Kind>,
+    /// Whether balancers may send traffic to this node; unknown nodes may not get any.
+    pub eligible: bool,
+    /// Events that wait to be programmed.
+    pub pending: Counts,
+}
+
+impl<M: Mode> Core<M> {
+    /// A core that has seen nothing.
+    pub fn new(options: Options, mode: M, pace: Pace, born: SystemTime) -> Core<M> {
+        Core {
+            store: Store::default(),
+            facts: None,
+            planner: Planner::new(options),
+            mode,
+            pace,
+            waiting: Waiting::default(),
+            born,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an event in. Returns what kind of change it was, for the counters.
+    pub fn take(&mut self, event: Event, now: Instant) -> Counts {
+        let counts = match event {
+            Event::Cluster(event) => self.take_from_cluster(event),
+            Event::Host(facts) => {
+                self.waiting.changed.node |= self.facts.as_ref() != Some(&facts);
+                self.facts = Some(facts);
+                Counts::default()
+            }
+        };
+        if self.has_work() {
+            self.waiting.since.get_or_insert(now);
+        }
+        counts
+    }
+
+    fn take_from_cluster(&mut self, event: ClusterEvent) -> Counts {
+        let mut counts = Counts::default();
+        let mut trigger = None;
+        match &event {
+            ClusterEvent::Service(_) | ClusterEvent::ServiceGone(_) => counts.services = 1,
+            ClusterEvent::Slice(_, at) => (counts.slices, trigger) = (1, *at),
+            ClusterEvent::SliceGone(_) => counts.slices = 1,
+            _ => {}
+        }
+        let changed = self.store.apply(event);
+        if !changed.is_empty() {
+            self.waiting.triggers.extend(trigger.filter(|trigger| trigger.0 >= self.born));
+            self.waiting.counts.services += counts.services;
+            self.waiting.counts.slices += counts.slices;
+        }
+        self.waiting.changed.merge(changed);
+        counts
+    }
+
+    /// Whether a pass would have anything to do. Not before everything is known.
+    fn has_work(&self) -> bool {
+        let complete = self.store.snapshot().is_some() && self.facts.is_some();
+        complete && (!self.mode.is_known() || !self.waiting.changed.is_empty())
+    }
+
+    /// When the next pass is due.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let complete = self.store.snapshot().is_some() && self.facts.is_some();
+        complete.then(|| self.pace.due(self.has_work(), now)).flatten()
+    }
+
+    /// How things stand.
+    pub fn standing(&self) -> Standing {
+        let node = self.store.snapshot().and_then(|snapshot| snapshot.node());
+        Standing {
+            waiting_since: self.waiting.since,
+            awaited: self.store.awaited().collect(),
+            eligible: node.is_some_and(|node| !node.leaving),
+            pending: self.waiting.counts,
+        }
+    }
+
+    /// The latest plan.
+    pub fn plan(&self) -> &Plan {
+        self.planner.plan()
+    }
+
+    /// The mode.
+    pub fn mode(&mut self) -> &mut M {
+        &mut self.mode
+    }
+
+    /// One pass. `None` as long as there is no complete snapshot.
+    pub fn sync(&mut self, now: impl Fn() -> Instant) -> Option<SyncReport> {
+        let (snapshot, facts) = (self.store.snapshot()?, self.facts.as_ref()?);
+        let started = now();
+        if self.pace.audit_due(started) {
+            self.mode.forget();
+        }
+        let whole = !self.mode.is_known();
+        let update = self.planner.update(snapshot, facts, &std::mem::take(&mut self.waiting.changed));
+        let outcome = program(&mut self.mode, self.planner.plan(), &update);
+        let mut report = SyncReport {
+            took: now() - started,
+            whole,
+            findings: self.new_findings(&update),
+            triggers: Vec::new(),
+            services: self.planner.plan().services.len(),
+            outcome,
+        };
+        if report.outcome.is_ok() {
+            report.triggers = std::mem::take(&mut self.waiting).triggers;
+        }
+        self.pace.finished(report.outcome.is_ok(), whole, now());
+        Some(report)
+    }
+
+    fn new_findings(&mut self, update: &Update) -> Vec<(ObjectName, Finding)> {
+        let plan = self.planner.plan();
+        let mut new = Vec::new();
+        let mut tell = |name: &ObjectName, findings: &[Finding]| {
+            let told = self.told.remove(name).unwrap_or_default();
+            new.extend(findings.iter().filter(|f| !told.contains(f)).map(|f| (name.clone(), f.clone())));
+            if !findings.is_empty() {
+                self.told.insert(name.clone(), findings.to_vec());
+            }
+        };
+        for name in &update.services {
+            tell(name, plan.services.get(name).map_or(&[], |service| &service.findings));
+        }
+        if update.node {
+            tell(&ObjectName::new("", "node"), &plan.node.findings);
+        }
+        new
+    }
+}
+
+/// Reads first where nothing is known, then commits the difference.
+fn program<M: Mode>(mode: &mut M, plan: &Plan, update: &Update) -> Result<Applied, Failure> {
+    if !mode.is_known() {
+        mode.observe()?;
+    }
+    let difference = mode.difference(plan, update);
+    mode.apply(difference)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+use kubeweir_plan::Facts;
+
+/// Everything that can happen to the loop.
+#[derive(Debug)]
+pub enum Event {
+    /// A source reports.
+    Cluster(kubeweir_cluster::Event),
+    /// The host's addresses, complete.
+    Host(Facts),
+}

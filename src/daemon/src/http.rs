@@ -1,0 +1,155 @@
+//! Plain HTTP for probes and metrics.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{debug, error, info};
+
+use crate::health::{Answer, Health};
+use crate::metrics::Metrics;
+
+/// How long to wait before an address is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the servers show. Cheap to clone.
+#[derive(Clone)]
+pub struct Pages {
+    /// What the loop published last.
+    pub health: watch::Receiver<Health>,
+    /// All metrics.
+    pub registry: Arc<Registry>,
+    /// For counting probes.
+    pub metrics: Metrics,
+}
+
+/// An address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why not.
+    #[source]
+    pub source: std::io::Error,
+}
+
+type Reply = Response<Full<Bytes>>;
+
+impl Pages {
+    /// Serves `/healthz` and `/livez` for ever.
+    pub async fn serve_health(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
+        serve(address, hard_fail, move |path| self.health_page(path)).await
+    }
+
+    /// Serves `/metrics`, `/proxyMode` and a trivial `/healthz` for ever.
+    pub async fn serve_metrics(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
+        serve(address, hard_fail, move |path| self.metrics_page(path)).await
+    }
+
+    fn health_page(&self, path: &str) -> Reply {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let health = self.health.borrow().clone();
+        match path {
+            "/healthz" => {
+                let answer = health.healthz(now, clock);
+                self.metrics.healthz_answered(answer.code);
+                probe_reply(answer)
+            }
+            "/livez" => {
+                let answer = health.livez(now, clock);
+                self.metrics.livez_answered(answer.code);
+                probe_reply(answer)
+            }
+            _ => not_found(),
+        }
+    }
+
+    fn metrics_page(&self, path: &str) -> Reply {
+        match path {
+            "/metrics" => {
+                let mut text = String::new();
+                match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+                    Ok(()) => reply(StatusCode::OK, OPEN_METRICS, text),
+                    Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+                }
+            }
+            "/proxyMode" => reply(StatusCode::OK, TEXT, "nftables".to_owned()),
+            "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
+            _ => not_found(),
+        }
+    }
+}
+
+fn probe_reply(answer: Answer) -> Reply {
+    reply(StatusCode::from_u16(answer.code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), JSON, answer.body)
+}
+
+fn not_found() -> Reply {
+    reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".to_owned())
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: String) -> Reply {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Listens, again and again if need be.
+async fn serve(
+    address: SocketAddr,
+    hard_fail: bool,
+    page: impl Fn(&str) -> Reply + Send + Sync + 'static,
+) -> Result<Infallible, BindError> {
+    let page = Arc::new(page);
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                info!(%address, "listening");
+                accept(&listener, &page).await;
+            }
+            Err(source) if hard_fail => return Err(BindError { address, source }),
+            Err(source) => error!(%address, error = %source, "cannot listen, will be retried"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn accept<P: Fn(&str) -> Reply + Send + Sync + 'static>(listener: &TcpListener, page: &Arc<P>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                error!(%error, "cannot accept");
+                return;
+            }
+        };
+        let page = Arc::clone(page);
+        tokio::spawn(async move {
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let reply = page(request.uri().path());
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
+                debug!(%error, "connection ended");
+            }
+        });
+    }
+}

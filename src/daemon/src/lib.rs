@@ -1,0 +1,27 @@
+//! The daemon: settings, the loop that owns all state, and its doors to the world.
+//!
+//! Data flows one way: sources and the host report [`Event`]s; [`core`] folds them, plans, asks the mode for the
+//! difference and commits it; what came of it is published for health, metrics and logs. No rule about Services is
+//! decided here.
+//!
+//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`run`], then the doors: [`host`], [`health`], [`metrics`],
+//! [`http`], and the commands.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod configuration;
+pub mod core;
+mod event;
+pub mod health;
+pub mod host;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod mode;
+pub mod pace;
+pub mod run;
+pub mod settings;
+
+pub use event::Event;

@@ -1,0 +1,44 @@
+//! The `kubeweir` program.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kubeweir_daemon::cli::{Cli, Command, Flags};
+use kubeweir_daemon::settings::Settings;
+use kubeweir_daemon::{commands, logging, run};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        None => daemon(&cli.flags),
+        Some(Command::Render(flags)) => commands::render(flags),
+        Some(Command::Diff(flags)) => commands::diff(flags),
+        Some(Command::Demo(options)) => commands::demo(options),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("kubeweir: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn daemon(flags: &Flags) -> anyhow::Result<ExitCode> {
+    logging::start(flags);
+    let settings = Settings::from_flags(flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop = async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        run::run(settings, stop).await
+    });
+    // Threads that wait for files or the kernel must not hold the process up.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}

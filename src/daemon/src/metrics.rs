@@ -1,0 +1,206 @@
+//! Metrics, under kube-proxy's names where it has them and as `kubeweir_*` otherwise.
+
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::sync::atomic::AtomicU64;
+
+use crate::core::{Counts, Standing, SyncReport};
+
+/// Both families are programmed in one pass, so both get each sample.
+const FAMILIES: [IpFamily; 2] = [IpFamily { ip_family: "IPv4" }, IpFamily { ip_family: "IPv6" }];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct IpFamily {
+    ip_family: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Code {
+    code: u16,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+type Durations = Family<IpFamily, Histogram, fn() -> Histogram>;
+
+/// The daemon's metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    sync: Durations,
+    sync_full: Durations,
+    sync_partial: Durations,
+    programming: Durations,
+    last_sync: Family<IpFamily, Seconds>,
+    last_queued: Family<IpFamily, Seconds>,
+    failures: Family<IpFamily, Counter>,
+    service_changes: Counter,
+    slice_changes: Counter,
+    service_changes_pending: Gauge,
+    slice_changes_pending: Gauge,
+    healthz: Family<Code, Counter>,
+    livez: Family<Code, Counter>,
+    operations: Counter,
+    batches: Counter,
+    last_operations: Gauge,
+    services: Gauge,
+    awaited: Gauge,
+}
+
+/// 1 ms to 16.384 s, doubling.
+fn sync_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// 0.25 s to 5 min, the buckets of Kubernetes' network programming latency objective.
+fn programming_buckets() -> Histogram {
+    let fine = [0.25, 0.5].into_iter().chain((1..60).map(f64::from));
+    let coarse = (60..120).step_by(5).chain((120..=300).step_by(30)).map(f64::from);
+    Histogram::new(fine.chain(coarse))
+}
+
+impl Metrics {
+    /// Creates and registers all metrics.
+    pub fn new(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics {
+            sync: Family::new_with_constructor(sync_buckets),
+            sync_full: Family::new_with_constructor(sync_buckets),
+            sync_partial: Family::new_with_constructor(sync_buckets),
+            programming: Family::new_with_constructor(programming_buckets),
+            last_sync: Family::default(),
+            last_queued: Family::default(),
+            failures: Family::default(),
+            service_changes: Counter::default(),
+            slice_changes: Counter::default(),
+            service_changes_pending: Gauge::default(),
+            slice_changes_pending: Gauge::default(),
+            healthz: Family::default(),
+            livez: Family::default(),
+            operations: Counter::default(),
+            batches: Counter::default(),
+            last_operations: Gauge::default(),
+            services: Gauge::default(),
+            awaited: Gauge::default(),
+        };
+        metrics.register_upstream(registry.sub_registry_with_prefix("kubeproxy"));
+        metrics.register_own(registry.sub_registry_with_prefix("kubeweir"));
+        metrics
+    }
+
+    fn register_upstream(&self, r: &mut Registry) {
+        r.register("sync_proxy_rules_duration_seconds", "Duration of a sync", self.sync.clone());
+        r.register(
+            "sync_full_proxy_rules_duration_seconds",
+            "Duration of a full sync",
+            self.sync_full.clone(),
+        );
+        r.register(
+            "sync_partial_proxy_rules_duration_seconds",
+            "Duration of a partial sync",
+            self.sync_partial.clone(),
+        );
+        let help = "From a change in the cluster to its being in force on this node";
+        r.register("network_programming_duration_seconds", help, self.programming.clone());
+        r.register(
+            "sync_proxy_rules_last_timestamp_seconds",
+            "When the last sync succeeded",
+            self.last_sync.clone(),
+        );
+        let help = "When a sync was last asked for";
+        r.register("sync_proxy_rules_last_queued_timestamp_seconds", help, self.last_queued.clone());
+        r.register("sync_proxy_rules_nftables_sync_failures", "Syncs that failed", self.failures.clone());
+        r.register("sync_proxy_rules_service_changes", "Service events seen", self.service_changes.clone());
+        r.register(
+            "sync_proxy_rules_endpoint_changes",
+            "EndpointSlice events seen",
+            self.slice_changes.clone(),
+        );
+        let help = "Service changes not yet in force";
+        r.register("sync_proxy_rules_service_changes_pending", help, self.service_changes_pending.clone());
+        let help = "EndpointSlice changes not yet in force";
+        r.register("sync_proxy_rules_endpoint_changes_pending", help, self.slice_changes_pending.clone());
+        r.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
+        r.register("proxy_livez", "Answers of /livez", self.livez.clone());
+    }
+
+    fn register_own(&self, r: &mut Registry) {
+        r.register("sync_operations", "Kernel objects touched by all syncs", self.operations.clone());
+        r.register("sync_batches", "Batches sent to the kernel", self.batches.clone());
+        r.register(
+            "sync_last_operations",
+            "Kernel objects touched by the last sync",
+            self.last_operations.clone(),
+        );
+        r.register("services", "Services in the plan", self.services.clone());
+        r.register("lists_awaited", "Kinds whose initial list is not complete", self.awaited.clone());
+    }
+
+    /// Counts an event that was seen.
+    pub fn seen(&self, counts: Counts) {
+        self.service_changes.inc_by(counts.services);
+        self.slice_changes.inc_by(counts.slices);
+    }
+
+    /// A sync was asked for.
+    pub fn queued(&self, at: SystemTime) {
+        for family in &FAMILIES {
+            self.last_queued.get_or_create(family).set(unix_seconds(at));
+        }
+    }
+
+    /// How things stand.
+    pub fn stand(&self, standing: &Standing) {
+        self.service_changes_pending.set(count(standing.pending.services));
+        self.slice_changes_pending.set(count(standing.pending.slices));
+        self.awaited.set(count(standing.awaited.len() as u64));
+    }
+
+    /// A sync ended.
+    pub fn synced(&self, report: &SyncReport, at: SystemTime) {
+        let kind = if report.whole { &self.sync_full } else { &self.sync_partial };
+        for family in &FAMILIES {
+            observe(&self.sync, family, report.took);
+            observe(kind, family, report.took);
+            if report.outcome.is_ok() {
+                self.last_sync.get_or_create(family).set(unix_seconds(at));
+            } else {
+                self.failures.get_or_create(family).inc();
+            }
+            for trigger in &report.triggers {
+                observe(&self.programming, family, at.duration_since(trigger.0).unwrap_or_default());
+            }
+        }
+        if let Ok(applied) = &report.outcome {
+            self.operations.inc_by(applied.operations as u64);
+            self.batches.inc_by(applied.batches as u64);
+            self.last_operations.set(count(applied.operations as u64));
+        }
+        self.services.set(count(report.services as u64));
+    }
+
+    /// `/healthz` was answered with this status.
+    pub fn healthz_answered(&self, code: u16) {
+        self.healthz.get_or_create(&Code { code }).inc();
+    }
+
+    /// `/livez` was answered with this status.
+    pub fn livez_answered(&self, code: u16) {
+        self.livez.get_or_create(&Code { code }).inc();
+    }
+}
+
+fn observe(durations: &Durations, family: &IpFamily, took: Duration) {
+    durations.get_or_create(family).observe(took.as_secs_f64());
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unix_seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
