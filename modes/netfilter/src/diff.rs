@@ -20,33 +20,45 @@ pub struct ElementChanges {
     pub removed: Vec<Element>,
 }
 
-/// The operations that turn `observed` into `desired`; `None` is a table that does not exist.
-pub fn diff(observed: Option<&Table>, desired: &Table) -> Commit {
-    diff_with(observed, desired, Changes::new())
+/// The operations that turn `observed` into `desired`; `None` is a table that does not exist. Elements are moved into the
+/// operations: there may be hundreds of thousands.
+pub fn diff(observed: Option<&Table>, mut desired: Table) -> Commit {
+    let sets = desired.sets.iter_mut();
+    let wanted: BTreeMap<String, Elements> =
+        sets.map(|(name, set)| (name.clone(), std::mem::take(&mut set.elements))).collect();
+    let rebuilt = Rebuilt::between(observed, &desired);
+    let changes = element_changes(observed, wanted, &rebuilt);
+    assemble(observed, &desired, &rebuilt, changes)
 }
 
 /// Changes of elements by the name of their set.
 pub type Changes = BTreeMap<String, ElementChanges>;
 
-/// As [`diff`], with further changes to elements that neither table lists. The tables must agree on the kinds of the
-/// sets concerned.
-pub fn diff_with(observed: Option<&Table>, desired: &Table, further: Changes) -> Commit {
+/// The operations that turn one table into another, and carry out changes to elements that neither of them lists.
+pub fn diff_with(observed: &Table, desired: &Table, mut changes: Changes) -> Commit {
+    let rebuilt = Rebuilt::between(Some(observed), desired);
+    let wanted = desired.sets.iter().map(|(name, set)| (name.clone(), set.elements.clone())).collect();
+    for (name, mut listed) in element_changes(Some(observed), wanted, &rebuilt) {
+        let all = changes.entry(name).or_default();
+        all.added.append(&mut listed.added);
+        all.replaced.append(&mut listed.replaced);
+        all.removed.append(&mut listed.removed);
+    }
+    assemble(Some(observed), desired, &rebuilt, changes)
+}
+
+fn assemble(observed: Option<&Table>, desired: &Table, rebuilt: &Rebuilt, changes: Changes) -> Commit {
     let nothing = Table::new(desired.family, &desired.name);
     let mut commit = Commit::new(desired.family, &desired.name);
     if observed.is_none() {
         commit.push(Operation::AddTable);
     }
     let observed = observed.unwrap_or(&nothing);
-    let rebuilt = Rebuilt::between(observed, desired);
     rebuilt.clear(observed, &mut commit);
-    add_containers(observed, desired, &rebuilt, &mut commit);
-    let mut elements = element_changes(observed, desired, &rebuilt);
-    for (name, changes) in further {
-        elements.entry(name).or_default().append(changes);
-    }
+    add_containers(observed, desired, rebuilt, &mut commit);
     let mut late = Commit::new(desired.family, &desired.name);
-    push_elements(desired, elements, &mut commit, &mut late);
-    replace_rules(observed, desired, &rebuilt, &mut commit);
+    push_elements(desired, changes, &mut commit, &mut late);
+    replace_rules(observed, desired, rebuilt, &mut commit);
     commit.operations.append(&mut late.operations);
     delete_containers(observed, desired, &mut commit);
     commit
@@ -60,15 +72,6 @@ pub fn describe(commit: &Commit) -> String {
         text = format!("{text}{place}: {operation}\n");
     }
     text
-}
-
-impl ElementChanges {
-    /// Adds changes to other elements of the same set.
-    fn append(&mut self, mut other: ElementChanges) {
-        self.added.append(&mut other.added);
-        self.replaced.append(&mut other.replaced);
-        self.removed.append(&mut other.removed);
-    }
 }
 
 /// Puts element changes of many sets in the order of the module's documentation: additions into `early`, removals
@@ -93,9 +96,13 @@ fn push_elements(structure: &Table, changes: Changes, early: &mut Commit, late: 
 }
 
 /// Compares two element lists.
-pub fn elements(observed: &Elements, desired: &Elements) -> ElementChanges {
+pub fn elements(observed: &Elements, desired: Elements) -> ElementChanges {
     let mut changes = ElementChanges::default();
-    let (mut have, mut want) = (observed.iter().peekable(), desired.iter().peekable());
+    if observed.is_empty() {
+        changes.added = desired.into_vec();
+        return changes;
+    }
+    let (mut have, mut want) = (observed.iter().peekable(), desired.into_vec().into_iter().peekable());
     loop {
         let order = match (have.peek(), want.peek()) {
             (None, None) => return changes,
@@ -105,10 +112,10 @@ pub fn elements(observed: &Elements, desired: &Elements) -> ElementChanges {
         };
         match order {
             Ordering::Less => changes.removed.extend(have.next().cloned()),
-            Ordering::Greater => changes.added.extend(want.next().cloned()),
+            Ordering::Greater => changes.added.extend(want.next()),
             Ordering::Equal => {
                 let (old, new) = (have.next(), want.next());
-                changes.replaced.extend(new.filter(|new| old != Some(new)).cloned());
+                changes.replaced.extend(new.filter(|new| old != Some(new)));
             }
         }
     }
@@ -122,7 +129,9 @@ struct Rebuilt {
 }
 
 impl Rebuilt {
-    fn between(observed: &Table, desired: &Table) -> Rebuilt {
+    fn between(observed: Option<&Table>, desired: &Table) -> Rebuilt {
+        let nothing = Table::new(desired.family, &desired.name);
+        let observed = observed.unwrap_or(&nothing);
         let chains = desired
             .chains
             .iter()
@@ -168,11 +177,15 @@ fn add_containers(observed: &Table, desired: &Table, rebuilt: &Rebuilt, commit: 
     }
 }
 
-fn element_changes(observed: &Table, desired: &Table, rebuilt: &Rebuilt) -> Changes {
+fn element_changes(
+    observed: Option<&Table>,
+    desired: BTreeMap<String, Elements>,
+    rebuilt: &Rebuilt,
+) -> Changes {
     let none = Elements::default();
-    let kept = |name: &String| observed.sets.get(name).filter(|_| !rebuilt.sets.contains(name));
-    let compare = |name, wanted| elements(kept(name).map_or(&none, |set| &set.elements), wanted);
-    desired.sets.iter().map(|(name, set)| (name.clone(), compare(name, &set.elements))).collect()
+    let kept = |name: &String| observed?.sets.get(name).filter(|_| !rebuilt.sets.contains(name));
+    let compare = |name: &String, wanted| elements(kept(name).map_or(&none, |set| &set.elements), wanted);
+    desired.into_iter().map(|(name, wanted)| (name.clone(), compare(&name, wanted))).collect()
 }
 
 fn replace_rules(observed: &Table, desired: &Table, rebuilt: &Rebuilt, commit: &mut Commit) {

@@ -142,6 +142,11 @@ impl Elements {
         self.0.is_empty()
     }
 
+    /// The elements, in order, as a plain list.
+    pub fn into_vec(self) -> Vec<Element> {
+        self.0
+    }
+
     /// The element with this key.
     pub fn get(&self, key: &Key) -> Option<&Element> {
         self.0.binary_search_by(|element| element.key.cmp(key)).ok().map(|at| &self.0[at])
@@ -152,7 +157,8 @@ impl Elements {
 impl FromIterator<Element> for Elements {
     fn from_iter<I: IntoIterator<Item = Element>>(elements: I) -> Elements {
         let mut ordered: Vec<Element> = elements.into_iter().collect();
-        ordered.sort_by_key(|element| element.key);
+        // Stable, so that the first of several stays; in place where the order is right already.
+        ordered.sort_by(|a, b| a.key.cmp(&b.key));
         ordered.dedup_by(|later, earlier| later.key == earlier.key);
         Elements(ordered)
     }

@@ -52,6 +52,13 @@ fn print_set(name: &str, set: &Set, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "\t}}")
 }
 
+impl Set {
+    /// The elements as `nft` prints them.
+    pub fn element_lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.elements.iter().map(|element| element_text(self, element))
+    }
+}
+
 /// An element as `nft` prints it.
 pub(crate) fn element_text(set: &Set, element: &Element) -> String {
     let mut text = String::new();

@@ -32,7 +32,7 @@ fn a_commit_brings_about_what_it_says() {
     on_both(|kernel| {
         for family in Family::ALL {
             let table = golden(family);
-            kernel.commit(&[diff::diff(None, &table)], None).unwrap();
+            kernel.commit(&[diff::diff(None, table.clone())], None).unwrap();
             assert!(observed(kernel, family).as_ref() == Some(&table));
         }
         kernel.commit(&[commit(vec![Operation::DeleteTable])], None).unwrap();
@@ -45,7 +45,7 @@ fn a_commit_brings_about_what_it_says() {
 fn a_generation_that_is_over_is_refused() {
     on_both(|kernel| {
         let seen = kernel.observe(&[]).unwrap().generation;
-        kernel.commit(&[diff::diff(None, &golden(Family::Ip))], seen).unwrap();
+        kernel.commit(&[diff::diff(None, golden(Family::Ip))], seen).unwrap();
         let outcome = kernel.commit(&[commit(vec![Operation::DeleteTable])], seen);
         assert!(matches!(outcome, Err(CommitError::Outdated)));
         assert!(observed(kernel, Family::Ip).is_some());
@@ -91,7 +91,7 @@ fn refusals() -> Vec<Operation> {
 fn what_is_refused_leaves_everything_as_it_was() {
     on_both(|kernel| {
         let table = golden(Family::Ip);
-        kernel.commit(&[diff::diff(None, &table)], None).unwrap();
+        kernel.commit(&[diff::diff(None, table.clone())], None).unwrap();
         for refused in refusals() {
             let harmless = Operation::AddElements("frontends".into(), vec![frontend(9)]);
             let text = refused.to_string();
@@ -106,7 +106,7 @@ fn what_is_refused_leaves_everything_as_it_was() {
 fn what_is_there_already_may_be_added_again() {
     on_both(|kernel| {
         let table = golden(Family::Ip);
-        kernel.commit(&[diff::diff(None, &table)], None).unwrap();
+        kernel.commit(&[diff::diff(None, table.clone())], None).unwrap();
         let again = vec![
             Operation::AddTable,
             Operation::AddSet("frontends".into(), table.sets["frontends"].kind.clone()),
@@ -123,11 +123,11 @@ fn what_is_there_already_may_be_added_again() {
 fn a_chain_goes_in_the_commit_that_removes_the_last_jump_to_it() {
     on_both(|kernel| {
         let table = golden(Family::Ip);
-        kernel.commit(&[diff::diff(None, &table)], None).unwrap();
+        kernel.commit(&[diff::diff(None, table.clone())], None).unwrap();
         let mut smaller = table.clone();
         smaller.chains.remove("nodes");
         smaller.chains.get_mut("services").unwrap().rules.remove(2);
-        kernel.commit(&[diff::diff(Some(&table), &smaller)], None).unwrap();
+        kernel.commit(&[diff::diff(Some(&table), smaller.clone())], None).unwrap();
         assert!(observed(kernel, Family::Ip).as_ref() == Some(&smaller));
     });
 }

@@ -80,7 +80,7 @@ fn canonical(message: u16, attribute: &Attribute<'_>) -> Vec<u8> {
 }
 
 fn ours(family: Family) -> Vec<u8> {
-    let commit = diff::diff(None, &golden(family));
+    let commit = diff::diff(None, golden(family));
     kubeweir_netfilter::batch_bytes(&[commit])
 }
 

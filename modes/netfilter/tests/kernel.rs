@@ -28,7 +28,7 @@ fn observe(client: &mut Client, like: &Table) -> Option<Table> {
 }
 
 fn bring(client: &mut Client, desired: &Table) -> Commit {
-    let commit = diff::diff(observe(client, desired).as_ref(), desired);
+    let commit = diff::diff(observe(client, desired).as_ref(), desired.clone());
     client.commit(std::slice::from_ref(&commit), None).unwrap();
     commit
 }
@@ -36,7 +36,7 @@ fn bring(client: &mut Client, desired: &Table) -> Commit {
 fn assert_settled(client: &mut Client, desired: &Table) {
     let observed = observe(client, desired);
     let left: Vec<_> =
-        diff::diff(observed.as_ref(), desired).operations.iter().map(Operation::to_string).collect();
+        diff::diff(observed.as_ref(), desired.clone()).operations.iter().map(Operation::to_string).collect();
     assert!(left.is_empty(), "{left:#?}");
     assert!(observed.as_ref() == Some(desired));
 }
@@ -154,7 +154,7 @@ fn a_batch_computed_from_an_older_generation_is_refused() {
         let table = golden(Family::Ip);
         let seen = client.observe(&[(Family::Ip, "golden")]).unwrap();
         nft(namespace, &["add table ip somebody"], "");
-        let commit = diff::diff(None, &table);
+        let commit = diff::diff(None, table.clone());
         let outcome = client.commit(&[commit], seen.generation);
         assert!(matches!(outcome, Err(CommitError::Outdated)), "{outcome:?}");
         assert_eq!(observe(client, &table), None);
@@ -212,7 +212,7 @@ fn a_dump_survives_concurrent_writers() {
                         let kind = SetKind::set(Family::Ip6, &FRONTEND);
                         let set = Set { kind, elements: Elements::default() };
                         other.sets = BTreeMap::from([("flipping".to_owned(), set)]);
-                        writer.commit(&[diff::diff(None, &other)], None).unwrap();
+                        writer.commit(&[diff::diff(None, other.clone())], None).unwrap();
                         let mut gone = Commit::new(Family::Ip6, "churn");
                         gone.push(Operation::DeleteTable);
                         writer.commit(&[gone], None).unwrap();

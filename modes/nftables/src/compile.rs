@@ -1,19 +1,16 @@
 //! A whole plan as tables, from nothing: for the first commit, for repair, and for `render`.
 
-use std::collections::BTreeMap;
-
-use kubeweir_netfilter::{Element, Family, Table};
+use kubeweir_netfilter::{Family, Table};
 use kubeweir_plan::Plan;
 
 use crate::elements::{self, Placed};
 use crate::layout::{self, Options};
-use crate::names::SetId;
 use crate::seating::Seating;
 use crate::tally::{Tally, TallyChange};
 
 /// The tables of a plan whose endpoints sit in the pools' own order, IPv4 first.
 pub fn tables(plan: &Plan, options: Options) -> [Table; 2] {
-    let mut placed = Vec::new();
+    let mut placed = Placed::new();
     for service in plan.services.values() {
         elements::of_service(service, &Seating::default(), &mut placed);
     }
@@ -28,12 +25,8 @@ pub(crate) fn layouts(plan: &Plan, tally: &Tally, change: &TallyChange, options:
 }
 
 /// Puts elements into the tables made for them.
-pub(crate) fn fill(mut tables: [Table; 2], placed: Vec<Placed>) -> [Table; 2] {
-    let mut sets: BTreeMap<(Family, SetId), Vec<Element>> = BTreeMap::new();
-    for (family, set, element) in placed {
-        sets.entry((family, set)).or_default().push(element);
-    }
-    for ((family, id), elements) in sets {
+pub(crate) fn fill(mut tables: [Table; 2], placed: Placed) -> [Table; 2] {
+    for ((family, id), elements) in placed {
         if let Some(set) = tables[family as usize].sets.get_mut(&id.to_string()) {
             set.elements = elements.into_iter().collect();
         }

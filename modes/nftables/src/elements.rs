@@ -1,5 +1,6 @@
 //! What a Service contributes to the sets of a table.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use kubeweir_plan::{
 use crate::names::{List, Place, SetId, class};
 use crate::seating::{Bench, Seating};
 
-/// An element with the set and the table it belongs to.
-pub type Placed = (Family, SetId, Element);
+/// Elements by the table and the set they belong to.
+pub type Placed = BTreeMap<(Family, SetId), Vec<Element>>;
 
-/// All elements of a Service.
-pub fn of_service(service: &ServicePlan, seating: &Seating, out: &mut Vec<Placed>) {
+/// Adds all elements of a Service.
+pub fn of_service(service: &ServicePlan, seating: &Seating, out: &mut Placed) {
     for address in &service.cluster_ips {
-        out.push((Family::of(*address), SetId::ClusterIps, Element::of_set(Key::EMPTY.address(*address))));
+        let place = (Family::of(*address), SetId::ClusterIps);
+        out.entry(place).or_default().push(Element::of_set(Key::EMPTY.address(*address)));
     }
     for port in &service.ports {
         let name: Arc<str> = port.key.to_string().into();
@@ -76,12 +78,12 @@ struct Sink<'a> {
     /// What `nft list` shows beside the frontend.
     name: Arc<str>,
     seating: &'a Seating,
-    out: &'a mut Vec<Placed>,
+    out: &'a mut Placed,
 }
 
 impl Sink<'_> {
     fn put(&mut self, set: SetId, element: Element) {
-        self.out.push((self.family, set, element));
+        self.out.entry((self.family, set)).or_default().push(element);
     }
 
     fn named(&mut self, set: SetId, key: Key) {
@@ -136,10 +138,11 @@ impl Sink<'_> {
     }
 
     fn hairpins(&mut self, port: &PortPlan) {
-        for target in port.pools().iter().flat_map(|pool| &pool.targets).filter(|target| target.local) {
-            let ip = target.socket.ip();
+        let pools = port.pools();
+        for target in pools.iter().flat_map(|pool| pool.targets.iter()).filter(|target| target.local) {
+            let ip = target.address;
             let key = Key::EMPTY.address(ip).address(ip).protocol(port.key.protocol.number());
-            self.put(SetId::Hairpin, Element::of_set(key.port(target.socket.port())));
+            self.put(SetId::Hairpin, Element::of_set(key.port(target.port)));
         }
     }
 }

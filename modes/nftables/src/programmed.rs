@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kubeweir_netfilter::diff::{self, Changes, ElementChanges};
-use kubeweir_netfilter::{Commit, Data, Element, Family, Key, Table};
+use kubeweir_netfilter::{Commit, Data, Element, Elements, Family, Key, Table};
 use kubeweir_plan::{ObjectName, Plan, ServicePlan};
 
 use crate::compile;
@@ -80,7 +80,7 @@ impl Difference {
 /// From what was read in the kernel to a plan: looks at everything.
 pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Difference {
     let mut services = BTreeMap::new();
-    let mut placed = Vec::new();
+    let mut placed = Placed::new();
     for (name, service) in &plan.services {
         let seating = Seating::follow(service, &mut |bench, slot| seen(observed, bench, slot));
         elements::of_service(service, &seating, &mut placed);
@@ -89,9 +89,9 @@ pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Diff
     let (mut contents, mut tally) = (TallyChange::default(), Tally::default());
     contents.count(&placed, 1);
     let layouts = compile::layouts(plan, &tally, &contents, options);
-    tally.apply(&contents);
+    tally.apply(contents);
     let desired = compile::fill(layouts.clone(), placed);
-    let pairs = observed.iter().zip(&desired);
+    let pairs = observed.iter().zip(desired);
     let commits = pairs.map(|(observed, desired)| diff::diff(observed.as_ref(), desired));
     Difference {
         commits: commits.filter(|commit| !commit.is_empty()).collect(),
@@ -109,7 +109,7 @@ impl Programmed {
         options: Options,
     ) -> Difference {
         let mut step = Step::default();
-        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        let (mut gone, mut come) = (Placed::new(), Placed::new());
         for name in changed {
             let (old, new) = (self.services.get(name), plan.services.get(name));
             if old.map(|old| &old.plan).is_some_and(|old| new.is_some_and(|new| Arc::ptr_eq(old, new))) {
@@ -123,7 +123,7 @@ impl Programmed {
         step.tally.count(&gone, -1);
         step.tally.count(&come, 1);
         step.layouts = self.new_layouts(plan, &step.tally, node, options);
-        let elements = element_changes(self.shared_changes(&step.tally), gone, come);
+        let elements = element_changes(self.tally.turns(&step.tally), gone, come);
         Difference {
             commits: self.commits(step.layouts.as_ref(), elements),
             next: Next::Some(Box::new(step)),
@@ -143,21 +143,12 @@ impl Programmed {
         (!same).then(|| compile::layouts(plan, &self.tally, change, options))
     }
 
-    fn shared_changes(&self, change: &TallyChange) -> Vec<(Family, SetId, Key, bool)> {
-        let changed = change.shared().filter_map(|key| match self.tally.held(change, key) {
-            (false, true) => Some((key.0, key.1, key.2, true)),
-            (true, false) => Some((key.0, key.1, key.2, false)),
-            _ => None,
-        });
-        changed.collect()
-    }
-
     fn commits(&self, layouts: Option<&[Table; 2]>, mut elements: BTreeMap<Family, Changes>) -> Vec<Commit> {
         let new = layouts.unwrap_or(&self.layouts);
         let pairs = self.layouts.iter().zip(new);
         let commits = pairs.map(|(old, new)| {
             let further = elements.remove(&new.family).unwrap_or_default();
-            diff::diff_with(Some(old), new, further)
+            diff::diff_with(old, new, further)
         });
         commits.filter(|commit| !commit.is_empty()).collect()
     }
@@ -169,7 +160,7 @@ impl Programmed {
                 None => self.services.remove(&name),
             };
         }
-        self.tally.apply(&step.tally);
+        self.tally.apply(step.tally);
         if let Some(layouts) = step.layouts {
             self.layouts = layouts;
         }
@@ -198,7 +189,7 @@ impl Seated {
         self.seating.as_deref().cloned().unwrap_or_default()
     }
 
-    fn elements(&self, out: &mut Vec<Placed>) {
+    fn elements(&self, out: &mut Placed) {
         elements::of_service(&self.plan, &self.seating(), out);
     }
 }
@@ -206,33 +197,24 @@ impl Seated {
 /// Sorts what goes and what comes into additions, replacements and removals. Elements that Services share are
 /// counted elsewhere and come as whether they appear.
 fn element_changes(
-    shared: Vec<(Family, SetId, Key, bool)>,
-    gone: Vec<Placed>,
-    come: Vec<Placed>,
+    shared: Vec<((Family, SetId), Key, bool)>,
+    mut gone: Placed,
+    mut come: Placed,
 ) -> BTreeMap<Family, Changes> {
-    let mut pairs: BTreeMap<(Family, SetId, Key), (Option<Element>, Option<Element>)> = BTreeMap::new();
-    for (family, set, element) in gone.into_iter().filter(|(_, set, _)| !set.is_shared()) {
-        let key = (family, set, element.key);
-        pairs.entry(key).or_default().0 = Some(element);
+    gone.retain(|(_, set), _| !set.is_shared());
+    come.retain(|(_, set), _| !set.is_shared());
+    for (place, key, appears) in shared {
+        let side = if appears { &mut come } else { &mut gone };
+        side.entry(place).or_default().push(Element::of_set(key));
     }
-    for (family, set, element) in come.into_iter().filter(|(_, set, _)| !set.is_shared()) {
-        let key = (family, set, element.key);
-        pairs.entry(key).or_default().1 = Some(element);
-    }
-    for (family, set, key, appears) in shared {
-        let element = Some(Element::of_set(key));
-        let pair = if appears { (None, element) } else { (element, None) };
-        pairs.insert((family, set, key), pair);
-    }
+    let places: BTreeSet<(Family, SetId)> = gone.keys().chain(come.keys()).copied().collect();
     let mut changes: BTreeMap<Family, Changes> = BTreeMap::new();
-    for ((family, set, _), pair) in pairs {
-        let list: &mut ElementChanges =
-            changes.entry(family).or_default().entry(set.to_string()).or_default();
-        match pair {
-            (None, Some(new)) => list.added.push(new),
-            (Some(old), None) => list.removed.push(old),
-            (Some(old), Some(new)) if old != new => list.replaced.push(new),
-            _ => {}
+    for place in places {
+        let list = |side: &mut Placed| side.remove(&place).unwrap_or_default().into_iter().collect();
+        let (old, new): (Elements, Elements) = (list(&mut gone), list(&mut come));
+        let difference = diff::elements(&old, new);
+        if difference != ElementChanges::default() {
+            changes.entry(place.0).or_default().insert(place.1.to_string(), difference);
         }
     }
     changes

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use kubeweir_netfilter::{Family, Key};
-use kubeweir_plan::{Pool, ServicePlan};
+use kubeweir_plan::{Pool, ServicePlan, Target};
 
 use crate::elements;
 use crate::names::{List, Place};
@@ -39,7 +39,7 @@ impl Seating {
         let mut seating = Seating::default();
         elements::benches(service, &mut |bench, pool| {
             let seats = seat(pool, |slot| before(&bench, slot));
-            if !seats.iter().eq(pool.targets.iter().map(|target| &target.socket)) {
+            if !seats.iter().copied().eq(pool.targets.iter().map(Target::socket)) {
                 seating.0.insert(bench, seats.into());
             }
         });
@@ -50,7 +50,7 @@ impl Seating {
     pub fn order<'a>(&'a self, bench: &Bench, pool: &Pool) -> Cow<'a, [SocketAddr]> {
         match self.0.get(bench) {
             Some(seats) => Cow::Borrowed(seats),
-            None => pool.targets.iter().map(|target| target.socket).collect(),
+            None => pool.targets.iter().map(Target::socket).collect(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Seating {
 
 /// Gives each target a slot below the number of targets.
 fn seat(pool: &Pool, before: impl FnMut(u32) -> Option<SocketAddr>) -> Vec<SocketAddr> {
-    let mut standing: BTreeSet<SocketAddr> = pool.targets.iter().map(|target| target.socket).collect();
+    let mut standing: BTreeSet<SocketAddr> = pool.targets.iter().map(Target::socket).collect();
     let slots = 0..u32::try_from(pool.targets.len()).unwrap_or(u32::MAX);
     let kept: Vec<Option<SocketAddr>> =
         slots.map(before).map(|had| had.filter(|socket| standing.remove(socket))).collect();
@@ -73,14 +73,14 @@ fn seat(pool: &Pool, before: impl FnMut(u32) -> Option<SocketAddr>) -> Vec<Socke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubeweir_plan::Target;
 
     fn socket(n: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, n], 80))
     }
 
     fn pool(members: &[u8]) -> Pool {
-        let targets = members.iter().map(|n| Target { socket: socket(*n), local: false }).collect();
+        let targets =
+            members.iter().map(|n| Target { address: socket(*n).ip(), port: 80, local: false }).collect();
         Pool { targets, affinity: None }
     }
 

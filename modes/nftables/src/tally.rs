@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kubeweir_netfilter::{Family, Key};
+use kubeweir_netfilter::{Element, Family, Key};
 
 use crate::elements::Placed;
 use crate::layout::Classes;
@@ -11,7 +11,8 @@ use crate::names::SetId;
 /// Counts over all Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    shared: Counts<(Family, SetId, Key)>,
+    /// By the key's bytes alone where there are very many: one for each ClusterIP.
+    shared: BTreeMap<(Family, SetId), Counts<Box<[u8]>>>,
     /// Frontends in each class.
     slots: Counts<(Family, SetId)>,
 }
@@ -20,44 +21,59 @@ pub(crate) struct Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TallyChange(Tally);
 
-type Counts<K> = BTreeMap<K, i64>;
+type Counts<K> = BTreeMap<K, i32>;
 
 impl TallyChange {
     /// Counts elements that come (`1`) or go (`-1`).
-    pub(crate) fn count(&mut self, elements: &[Placed], by: i64) {
-        for (family, set, element) in elements {
+    pub(crate) fn count(&mut self, elements: &Placed, by: i32) {
+        for ((family, set), elements) in elements {
             if set.is_shared() {
-                *self.0.shared.entry((*family, *set, element.key)).or_default() += by;
+                self.count_shared((*family, *set), elements, by);
             }
             if matches!(set, SetId::Slots(..)) {
-                *self.0.slots.entry((*family, *set)).or_default() += by;
+                let change = by * i32::try_from(elements.len()).unwrap_or(i32::MAX);
+                *self.0.slots.entry((*family, *set)).or_default() += change;
             }
         }
     }
 
-    /// Shared elements whose count changes.
-    pub(crate) fn shared(&self) -> impl Iterator<Item = &(Family, SetId, Key)> {
-        self.0.shared.iter().filter(|(_, change)| **change != 0).map(|(key, _)| key)
+    fn count_shared(&mut self, place: (Family, SetId), elements: &[Element], by: i32) {
+        let counts = self.0.shared.entry(place).or_default();
+        for element in elements {
+            *counts.entry(element.key.as_slice().into()).or_default() += by;
+        }
     }
 }
 
 impl Tally {
     /// Carries out a change.
-    pub(crate) fn apply(&mut self, change: &TallyChange) {
-        add(&mut self.shared, &change.0.shared);
-        add(&mut self.slots, &change.0.slots);
+    pub(crate) fn apply(&mut self, change: TallyChange) {
+        for (place, changes) in change.0.shared {
+            add(self.shared.entry(place).or_default(), changes);
+        }
+        add(&mut self.slots, change.0.slots);
     }
 
-    /// Whether a shared element is held now, and whether it will be after a change.
-    pub(crate) fn held(&self, change: &TallyChange, key: &(Family, SetId, Key)) -> (bool, bool) {
-        let now = self.shared.get(key).copied().unwrap_or(0);
-        (now > 0, now + change.0.shared.get(key).copied().unwrap_or(0) > 0)
+    /// Shared elements that appear (`true`) or disappear by a change.
+    pub(crate) fn turns(&self, change: &TallyChange) -> Vec<((Family, SetId), Key, bool)> {
+        let mut turns = Vec::new();
+        for (place, changes) in &change.0.shared {
+            let counts = self.shared.get(place);
+            for (key, by) in changes {
+                let now = counts.and_then(|counts| counts.get(key)).copied().unwrap_or(0);
+                let (had, has) = (now > 0, now + by > 0);
+                if let (true, Some(key)) = (had != has, Key::from_bytes(key)) {
+                    turns.push((*place, key, has));
+                }
+            }
+        }
+        turns
     }
 
     /// The classes in use in a family after a change.
     pub(crate) fn classes(&self, change: &TallyChange, family: Family) -> Classes {
         let mut slots = self.slots.clone();
-        add(&mut slots, &change.0.slots);
+        add(&mut slots, change.0.slots.clone());
         let mine = slots.into_keys().filter(|(of, _)| *of == family);
         let class = |(_, set)| match set {
             SetId::Slots(place, list, class) => Some((place, list, class)),
@@ -67,12 +83,17 @@ impl Tally {
     }
 }
 
-fn add<K: Ord + Clone>(counts: &mut Counts<K>, change: &Counts<K>) {
-    for (key, by) in change {
-        let count = counts.entry(key.clone()).or_default();
-        *count += by;
-        if *count <= 0 {
-            counts.remove(key);
+fn add<K: Ord>(counts: &mut Counts<K>, changes: Counts<K>) {
+    for (key, by) in changes {
+        match counts.entry(key) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                *entry.get_mut() += by;
+                if *entry.get() <= 0 {
+                    entry.remove();
+                }
+            }
+            std::collections::btree_map::Entry::Vacant(entry) if by > 0 => drop(entry.insert(by)),
+            std::collections::btree_map::Entry::Vacant(_) => {}
         }
     }
 }

@@ -47,7 +47,7 @@ pub async fn watch(client: Client, node: &str, events: Sender<Event>) {
     let this_node = watch("", &format!("metadata.name={node}"));
     let cidrs = watch("", "");
     futures::join!(
-        services.run(Kind::Service, Api::all(client.clone()), of_service),
+        services.run(Kind::Service, Api::all(client.clone()), of_service(Strings::default())),
         slices.run(Kind::EndpointSlice, Api::all(client.clone()), of_slice(Strings::default())),
         this_node.run(Kind::Node, Api::all(client.clone()), of_node),
         cidrs.run(Kind::ServiceCidr, Api::all(client.clone()), of_service_cidr),
@@ -177,18 +177,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn of_service(object: &Service, deleted: bool) -> Event {
-    match convert::service(object).filter(|_| !deleted) {
-        Some(converted) => {
-            Event::Service(Arc::new(take("Service", &convert::name(&object.metadata), converted)))
+fn of_service(mut strings: Strings) -> impl FnMut(&Service, bool) -> Event {
+    move |object, deleted| {
+        let name = convert::name(&object.metadata, &mut strings);
+        match convert::service(object, &mut strings).filter(|_| !deleted) {
+            Some(converted) => Event::Service(Arc::new(take("Service", &name, converted))),
+            None => Event::ServiceGone(name),
         }
-        None => Event::ServiceGone(convert::name(&object.metadata)),
     }
 }
 
 fn of_slice(mut strings: Strings) -> impl FnMut(&EndpointSlice, bool) -> Event {
     move |object, deleted| {
-        let name = convert::name(&object.metadata);
+        let name = convert::name(&object.metadata, &mut strings);
         match convert::endpoint_slice(object, &mut strings).filter(|_| !deleted) {
             Some((converted, trigger)) => {
                 Event::Slice(Arc::new(take("EndpointSlice", &name, converted)), trigger)

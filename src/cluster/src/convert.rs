@@ -57,12 +57,12 @@ impl Reader {
         value
     }
 
-    fn addresses<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Vec<IpAddr> {
+    fn addresses<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Box<[IpAddr]> {
         let texts = texts.into_iter();
         texts.filter_map(|text| self.sane(field, text, sloppy::address(text))).collect()
     }
 
-    fn prefixes<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Vec<IpNet> {
+    fn prefixes<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Box<[IpNet]> {
         let texts = texts.into_iter().filter(|text| !text.trim().is_empty());
         texts.filter_map(|text| self.sane(field, text, sloppy::prefix(text))).collect()
     }
@@ -86,13 +86,13 @@ impl Reader {
 }
 
 /// Namespace and name; an object in a file may leave the namespace out.
-pub fn name(meta: &ObjectMeta) -> ObjectName {
-    let namespace = meta.namespace.as_deref().unwrap_or("default");
-    ObjectName::new(namespace, meta.name.as_deref().unwrap_or_default())
+pub fn name(meta: &ObjectMeta, strings: &mut Strings) -> ObjectName {
+    let namespace = strings.share(meta.namespace.as_deref().unwrap_or("default"));
+    ObjectName { namespace, name: meta.name.as_deref().unwrap_or_default().into() }
 }
 
 /// A Service, unless it is headless, an alias, or another proxy's.
-pub fn service(source: &core::Service) -> Option<Converted<Service>> {
+pub fn service(source: &core::Service, strings: &mut Strings) -> Option<Converted<Service>> {
     let spec = source.spec.as_ref()?;
     if has_label(&source.metadata, SERVICE_PROXY_NAME) || spec.cluster_ip.as_deref() == Some("None") {
         return None;
@@ -103,7 +103,7 @@ pub fn service(source: &core::Service) -> Option<Converted<Service>> {
         _ => spec.cluster_ip.iter().collect(),
     };
     let service = Service {
-        name: name(&source.metadata),
+        name: name(&source.metadata, strings),
         created: source.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
         kind: kind(spec.type_.as_deref()),
         cluster_ips: reader
@@ -112,7 +112,12 @@ pub fn service(source: &core::Service) -> Option<Converted<Service>> {
         ingress: ingress(source.status.as_ref(), &mut reader),
         source_ranges: reader
             .prefixes("loadBalancerSourceRanges", spec.load_balancer_source_ranges.iter().flatten()),
-        ports: spec.ports.iter().flatten().filter_map(|port| service_port(port, &mut reader)).collect(),
+        ports: spec
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|port| service_port(port, strings, &mut reader))
+            .collect(),
         external_policy: policy(spec.external_traffic_policy.as_deref()),
         internal_policy: policy(spec.internal_traffic_policy.as_deref()),
         affinity: affinity(spec),
@@ -150,7 +155,7 @@ fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
     Some(seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS))
 }
 
-fn ingress(status: Option<&core::ServiceStatus>, reader: &mut Reader) -> Vec<Ingress> {
+fn ingress(status: Option<&core::ServiceStatus>, reader: &mut Reader) -> Box<[Ingress]> {
     let balancer = status.and_then(|status| status.load_balancer.as_ref());
     let entries = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
     let with_address = entries.filter_map(|entry| entry.ip.as_ref().map(|ip| (ip, entry.ip_mode.as_deref())));
@@ -161,9 +166,9 @@ fn ingress(status: Option<&core::ServiceStatus>, reader: &mut Reader) -> Vec<Ing
     with_address.filter_map(read).collect()
 }
 
-fn service_port(port: &core::ServicePort, reader: &mut Reader) -> Option<ServicePort> {
+fn service_port(port: &core::ServicePort, strings: &mut Strings, reader: &mut Reader) -> Option<ServicePort> {
     Some(ServicePort {
-        name: port.name.as_deref().unwrap_or_default().into(),
+        name: strings.share(port.name.as_deref().unwrap_or_default()),
         protocol: reader.protocol(port.protocol.as_ref())?,
         port: reader.port("port", port.port)?,
         node_port: port.node_port.map_or(Some(0), |number| reader.port("nodePort", number))?,
@@ -175,7 +180,7 @@ pub fn endpoint_slice(
     source: &discovery::EndpointSlice,
     strings: &mut Strings,
 ) -> Option<(Converted<EndpointSlice>, Option<Trigger>)> {
-    let name = name(&source.metadata);
+    let name = name(&source.metadata, strings);
     let owner = source.metadata.labels.as_ref()?.get(SERVICE_NAME).filter(|owner| !owner.is_empty())?;
     if has_label(&source.metadata, HEADLESS) {
         return None;
@@ -213,9 +218,13 @@ fn slice_port(
     })
 }
 
-fn endpoints(source: &discovery::EndpointSlice, strings: &mut Strings, reader: &mut Reader) -> Vec<Endpoint> {
+fn endpoints(
+    source: &discovery::EndpointSlice,
+    strings: &mut Strings,
+    reader: &mut Reader,
+) -> Box<[Endpoint]> {
     if source.address_type == "FQDN" {
-        return Vec::new();
+        return [].into();
     }
     let read = |endpoint: &discovery::Endpoint| {
         let text = endpoint.addresses.first()?;

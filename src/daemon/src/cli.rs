@@ -28,7 +28,7 @@ pub enum Command {
 }
 
 /// Flags of `kubeweir demo`.
-#[derive(Debug, Args)]
+#[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// Which kernel facility balances.
     #[arg(long, default_value = "nftables")]
@@ -36,7 +36,7 @@ pub struct Demo {
     /// Connections to spread.
     #[arg(long, default_value_t = 600)]
     pub connections: u32,
-    /// A program to show the result with, besides our own listing; run as `PROGRAM list table ip kubeweir`.
+    /// A program such as `nft` to show the result with, instead of our own listing.
     #[arg(long)]
     pub witness: Option<PathBuf>,
 }

@@ -86,7 +86,13 @@ pub fn choose(candidates: &[Candidate<'_>], here: &Here) -> Chosen {
 }
 
 fn targets<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> Vec<Target> {
-    candidates.map(|candidate| Target { socket: candidate.socket, local: candidate.local }).collect()
+    candidates
+        .map(|candidate| Target {
+            address: candidate.socket.ip(),
+            port: candidate.socket.port(),
+            local: candidate.local,
+        })
+        .collect()
 }
 
 /// Which hints are followed. A kind of hint counts only if every ready endpoint has it and one of them names

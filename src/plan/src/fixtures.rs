@@ -168,7 +168,7 @@ fn service(dice: &mut Dice) -> Service {
         name,
         created: i64::try_from(dice.below(3)).unwrap_or(0),
         kind: if dice.one_in(12) { ServiceKind::ExternalName } else { ServiceKind::LoadBalancer },
-        cluster_ips,
+        cluster_ips: cluster_ips.into(),
         external_ips,
         ingress,
         source_ranges,
@@ -230,7 +230,7 @@ fn node(dice: &mut Dice) -> Option<Node> {
     let from = usize::try_from(dice.below(2)).unwrap_or(0);
     let to = from + usize::try_from(dice.below(2)).unwrap_or(0) + usize::from(from == 0);
     Some(Node {
-        addresses: addresses[from..to.min(2)].to_vec(),
+        addresses: addresses[from..to.min(2)].into(),
         zone: dice.pick(&[None, Some("zone-1"), Some("zone-3")]).map(Arc::from),
         pod_cidrs: ["10.244.1.0/24".parse().ok(), "fd00:244::/64".parse().ok()]
             .into_iter()

@@ -1,7 +1,8 @@
 //! What the API says, trimmed to what planning needs.
 //!
 //! These types keep the meaning of the API objects they come from and leave out everything else; interpretation, down to
-//! "this Service has no ClusterIP", happens in the planner.
+//! "this Service has no ClusterIP", happens in the planner. Lists are boxed slices: there are a great many of them, and
+//! none ever grows.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ pub struct Service {
     /// `spec.type`.
     pub kind: ServiceKind,
     /// `spec.clusterIPs`, without `None`.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// `spec.externalIPs`.
-    pub external_ips: Vec<IpAddr>,
+    pub external_ips: Box<[IpAddr]>,
     /// `status.loadBalancer.ingress`, entries with an address only.
-    pub ingress: Vec<Ingress>,
+    pub ingress: Box<[Ingress]>,
     /// `spec.loadBalancerSourceRanges`.
-    pub source_ranges: Vec<IpNet>,
+    pub source_ranges: Box<[IpNet]>,
     /// `spec.ports`.
-    pub ports: Vec<ServicePort>,
+    pub ports: Box<[ServicePort]>,
     /// `spec.externalTrafficPolicy`.
     pub external_policy: TrafficPolicy,
     /// `spec.internalTrafficPolicy`.
@@ -93,9 +94,9 @@ pub struct EndpointSlice {
     /// `addressType`; `None` for `FQDN`, which cannot be routed to.
     pub family: Option<Family>,
     /// Ports that all its endpoints have.
-    pub ports: Vec<SlicePort>,
+    pub ports: Box<[SlicePort]>,
     /// The endpoints.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
 }
 
 /// A port of an EndpointSlice.
@@ -139,11 +140,11 @@ pub struct Hints {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// `status.addresses`: first the internal ones, then the external ones, each in the object's order.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Box<[IpAddr]>,
     /// Label `topology.kubernetes.io/zone`; an empty label is no zone.
     pub zone: Option<Arc<str>>,
     /// `spec.podCIDRs`.
-    pub pod_cidrs: Vec<IpNet>,
+    pub pod_cidrs: Box<[IpNet]>,
     /// Whether the node is about to go: balancers should send it nothing new. Planning does not care.
     pub leaving: bool,
 }

@@ -42,10 +42,12 @@ fn check(port: &PortPlan, frontend: &Frontend, breaches: &mut Vec<String>) {
         if pool.targets.is_empty() {
             breaches.push(format!("{}: forwards to an empty pool", port.key));
         }
-        if !pool.targets.is_sorted() || pool.targets.windows(2).any(|pair| pair[0].socket == pair[1].socket) {
+        if !pool.targets.is_sorted()
+            || pool.targets.windows(2).any(|pair| pair[0].socket() == pair[1].socket())
+        {
             breaches.push(format!("{}: targets are not in order, each once", port.key));
         }
-        if pool.targets.iter().any(|target| Family::of(target.socket.ip()) != port.family) {
+        if pool.targets.iter().any(|target| Family::of(target.address) != port.family) {
             breaches.push(format!("{}: a target of another family", port.key));
         }
     }

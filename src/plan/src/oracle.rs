@@ -117,7 +117,7 @@ fn through(key: &PortKey, frontend: &Frontend, client: Client, source: IpAddr) -
     match verdict {
         Verdict::Forward(pool) => Outcome::Forwarded {
             by: key.clone(),
-            targets: pool.targets.iter().map(|target| target.socket).collect(),
+            targets: pool.targets.iter().map(crate::plan::Target::socket).collect(),
             masqueraded: frontend.masquerade.contains(client),
         },
         Verdict::Reject => Outcome::Rejected(Why::NoEndpoints),

@@ -67,11 +67,11 @@ impl Default for NodePortAddresses {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePlan {
     /// Its ClusterIPs: traffic to another port or protocol of them is rejected.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// One for each port and family.
-    pub ports: Vec<PortPlan>,
+    pub ports: Box<[PortPlan]>,
     /// What an operator should know.
-    pub findings: Vec<Finding>,
+    pub findings: Box<[Finding]>,
 }
 
 /// One port of a Service in one family.
@@ -82,7 +82,7 @@ pub struct PortPlan {
     /// Address family of all its frontends and endpoints.
     pub family: Family,
     /// The ways in.
-    pub frontends: Vec<Frontend>,
+    pub frontends: Box<[Frontend]>,
 }
 
 /// One way in: packets to this address and port.
@@ -147,7 +147,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Ordered, each once, never empty.
-    pub targets: Vec<Target>,
+    pub targets: Box<[Target]>,
     /// Seconds for which a client keeps its target.
     pub affinity: Option<u32>,
 }
@@ -155,10 +155,19 @@ pub struct Pool {
 /// One endpoint of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
-    /// Where it listens.
-    pub socket: SocketAddr,
+    /// The address it listens on.
+    pub address: IpAddr,
+    /// The port it listens on.
+    pub port: u16,
     /// Whether it runs on this node.
     pub local: bool,
+}
+
+impl Target {
+    /// Where it listens.
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// Who sends a packet, as far as it matters. A pod is told by [`LocalSources`] first, the node by its addresses then.

@@ -63,7 +63,7 @@ impl Planner {
     fn context_of(&self, snapshot: &Snapshot, node: &crate::plan::NodePlan) -> Context {
         let zone = snapshot.node().and_then(|node| node.zone.clone());
         let here = Here { node: self.options.node_name.clone(), zone };
-        let addresses = snapshot.node().map(|node| node.addresses.clone()).unwrap_or_default();
+        let addresses = snapshot.node().map(|node| node.addresses.to_vec()).unwrap_or_default();
         Context::new(here, addresses, node)
     }
 
@@ -128,17 +128,19 @@ impl Planner {
     }
 
     fn without_rivals(&self, name: &ObjectName, mut plan: ServicePlan) -> ServicePlan {
+        let mut findings = std::mem::take(&mut plan.findings).into_vec();
         let mut seen = BTreeSet::new();
         for port in &mut plan.ports {
             let protocol = port.key.protocol;
-            port.frontends.retain(|frontend| {
+            let mut frontends = std::mem::take(&mut port.frontends).into_vec();
+            frontends.retain(|frontend| {
                 let place = (frontend.address, protocol, frontend.port);
                 let owner = self.claims.owner(&place);
                 let first = seen.insert(place);
                 if owner == Some(name) || !first {
                     return first;
                 }
-                plan.findings.extend(owner.map(|owner| Finding::FrontendTaken {
+                findings.extend(owner.map(|owner| Finding::FrontendTaken {
                     address: frontend.address,
                     protocol,
                     port: frontend.port,
@@ -146,7 +148,9 @@ impl Planner {
                 }));
                 false
             });
+            port.frontends = frontends.into();
         }
+        plan.findings = findings.into();
         plan
     }
 }

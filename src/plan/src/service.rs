@@ -10,7 +10,7 @@ use crate::finding::Finding;
 use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
 use crate::names::{Family, PortKey};
 use crate::plan::{
-    Clients, Frontend, FrontendAddress, NodePlan, Pool, PortPlan, Scope, ServicePlan, Verdict,
+    Clients, Frontend, FrontendAddress, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict,
 };
 
 /// What a Service's plan depends on besides the Service and its slices.
@@ -33,23 +33,23 @@ impl Context {
 
 /// Plans one Service as if it were alone in the cluster.
 pub fn plan(service: &Service, slices: &[&EndpointSlice], context: &Context) -> ServicePlan {
-    let mut plan = ServicePlan::default();
     if service.kind == ServiceKind::ExternalName {
-        return plan;
+        return ServicePlan::default();
     }
     if service.cluster_ips.is_empty() {
-        plan.findings.push(Finding::NoClusterIp);
-        return plan;
+        return ServicePlan { findings: [Finding::NoClusterIp].into(), ..ServicePlan::default() };
     }
-    let unroutable = slices.iter().filter(|slice| slice.family.is_none());
-    plan.findings.extend(unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone())));
-    for family in Family::ALL {
-        let Some(cluster_ip) = first_of(&service.cluster_ips, family) else { continue };
-        plan.cluster_ips.push(cluster_ip);
+    let cluster_ips = || Family::ALL.into_iter().filter_map(|family| first_of(&service.cluster_ips, family));
+    let in_family = |ip: IpAddr| {
         let ports = service.ports.iter();
-        plan.ports.extend(ports.map(|port| port_plan(service, port, family, cluster_ip, slices, context)));
+        ports.map(move |port| port_plan(service, port, Family::of(ip), ip, slices, context))
+    };
+    let unroutable = slices.iter().filter(|slice| slice.family.is_none());
+    ServicePlan {
+        cluster_ips: cluster_ips().collect(),
+        ports: cluster_ips().flat_map(in_family).collect(),
+        findings: unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone())).collect(),
     }
-    plan
 }
 
 fn port_plan(
@@ -77,7 +77,7 @@ fn port_plan(
         frontends.push(routes.external(FrontendAddress::Node(family), port.node_port));
     }
     let key = PortKey { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
-    PortPlan { key, family, frontends }
+    PortPlan { key, family, frontends: frontends.into() }
 }
 
 /// The verdicts that a port's frontends share.
@@ -91,7 +91,8 @@ struct Routes {
 
 impl Routes {
     fn new(service: &Service, chosen: &Chosen, context: &Context, family: Family) -> Routes {
-        let pool = |targets: &Vec<_>| Arc::new(Pool { targets: targets.clone(), affinity: service.affinity });
+        let pool =
+            |targets: &[Target]| Arc::new(Pool { targets: targets.into(), affinity: service.affinity });
         let cluster =
             if chosen.cluster.is_empty() { Verdict::Reject } else { Verdict::Forward(pool(&chosen.cluster)) };
         let internal_local = match (chosen.local.is_empty(), chosen.any) {

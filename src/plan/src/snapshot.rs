@@ -11,13 +11,25 @@ use crate::names::ObjectName;
 /// Objects are shared, so that replacing one costs what that object costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    services: BTreeMap<ObjectName, Arc<Service>>,
+    services: BTreeMap<ObjectName, Entry>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    /// The slices of each Service, ordered by name.
-    by_service: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     node: Option<Arc<Node>>,
     /// By name of the ServiceCIDR object.
     service_cidrs: BTreeMap<Arc<str>, Arc<[IpNet]>>,
+}
+
+/// A Service, its slices, or both: either may come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    service: Option<Arc<Service>>,
+    /// Ordered by name.
+    slices: Box<[Arc<EndpointSlice>]>,
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty()
+    }
 }
 
 /// What of a snapshot changed: an upper bound of what a planner must look at.
@@ -47,13 +59,20 @@ impl Snapshot {
     /// Adds or replaces a Service.
     pub fn put_service(&mut self, service: Arc<Service>) -> Changed {
         let name = service.name.clone();
-        let old = self.services.insert(name.clone(), Arc::clone(&service));
-        one_if(old.is_none_or(|old| old != service), name)
+        let entry = self.services.entry(name.clone()).or_default();
+        let same = entry.service.as_ref() == Some(&service);
+        entry.service = Some(service);
+        one_if(!same, name)
     }
 
     /// Removes a Service.
     pub fn remove_service(&mut self, name: &ObjectName) -> Changed {
-        one_if(self.services.remove(name).is_some(), name.clone())
+        let Some(entry) = self.services.get_mut(name) else { return Changed::default() };
+        let removed = entry.service.take().is_some();
+        if entry.is_empty() {
+            self.services.remove(name);
+        }
+        one_if(removed, name.clone())
     }
 
     /// Adds or replaces a slice, which may move from one Service to another.
@@ -64,9 +83,10 @@ impl Snapshot {
         }
         changed.merge(self.remove_slice(&slice.name));
         changed.services.insert(slice.service.clone());
-        let siblings = self.by_service.entry(slice.service.clone()).or_default();
-        let at = siblings.partition_point(|sibling| sibling.name < slice.name);
-        siblings.insert(at, Arc::clone(&slice));
+        let entry = self.services.entry(slice.service.clone()).or_default();
+        let at = entry.slices.partition_point(|sibling| sibling.name < slice.name);
+        let (before, behind) = entry.slices.split_at(at);
+        entry.slices = [before, &[Arc::clone(&slice)], behind].concat().into();
         self.slices.insert(slice.name.clone(), slice);
         changed
     }
@@ -74,10 +94,10 @@ impl Snapshot {
     /// Removes a slice.
     pub fn remove_slice(&mut self, name: &ObjectName) -> Changed {
         let Some(slice) = self.slices.remove(name) else { return Changed::default() };
-        if let Some(siblings) = self.by_service.get_mut(&slice.service) {
-            siblings.retain(|sibling| sibling.name != *name);
-            if siblings.is_empty() {
-                self.by_service.remove(&slice.service);
+        if let Some(entry) = self.services.get_mut(&slice.service) {
+            entry.slices = entry.slices.iter().filter(|sibling| sibling.name != *name).cloned().collect();
+            if entry.is_empty() {
+                self.services.remove(&slice.service);
             }
         }
         one_if(true, slice.service.clone())
@@ -103,12 +123,12 @@ impl Snapshot {
 
     /// The Service with this name.
     pub fn service(&self, name: &ObjectName) -> Option<&Service> {
-        self.services.get(name).map(Arc::as_ref)
+        self.services.get(name)?.service.as_deref()
     }
 
     /// The slices of a Service, ordered by name.
     pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
-        self.by_service.get(service).into_iter().flatten().map(Arc::as_ref)
+        self.services.get(service).into_iter().flat_map(|entry| entry.slices.iter()).map(Arc::as_ref)
     }
 
     /// The Node, unless it does not exist.
@@ -118,7 +138,7 @@ impl Snapshot {
 
     /// Names of all Services.
     pub fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
-        self.services.keys()
+        self.services.iter().filter(|(_, entry)| entry.service.is_some()).map(|(name, _)| name)
     }
 
     /// Names of all slices.

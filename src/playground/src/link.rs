@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use crate::{Error, Namespace};
@@ -122,6 +123,7 @@ impl Namespace {
             let route = RouteMessageBuilder::<IpAddr>::new()
                 .destination_prefix(prefix.addr(), prefix.prefix_len())
                 .map_err(|_| rtnetlink::Error::RequestFailed)?
+                .scope(RouteScope::Link)
                 .output_interface(index);
             handle.route().add(route.build()).execute().await
         })

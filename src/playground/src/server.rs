@@ -14,6 +14,7 @@ use crate::{Error, Namespace};
 pub struct Server {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<(), Error>>>,
+    namespace: Option<Namespace>,
 }
 
 impl Server {
@@ -31,7 +32,14 @@ impl Server {
             addresses.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port))).collect();
         let thread = namespace.spawn(move || serve(&name, &sockets, stopped, &ready));
         is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
-        Ok(Server { stop, thread: Some(thread) })
+        Ok(Server { stop, thread: Some(thread), namespace: None })
+    }
+
+    /// Keeps the namespace for as long as the server.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: Namespace) -> Server {
+        self.namespace = Some(namespace);
+        self
     }
 }
 

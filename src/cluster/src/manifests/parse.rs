@@ -174,15 +174,15 @@ impl Reader<'_> {
     }
 
     fn service(&mut self, object: &core::Service) {
-        let name = convert::name(&object.metadata);
-        if let Some(converted) = convert::service(object) {
+        let name = convert::name(&object.metadata, self.strings);
+        if let Some(converted) = convert::service(object, self.strings) {
             let service = self.take(Kind::Service, &name, converted);
             self.content.objects.push(((Kind::Service, name), Object::Service(Arc::new(service))));
         }
     }
 
     fn slice(&mut self, object: &discovery::EndpointSlice) {
-        let name = convert::name(&object.metadata);
+        let name = convert::name(&object.metadata, self.strings);
         if let Some((converted, trigger)) = convert::endpoint_slice(object, self.strings) {
             let slice = self.take(Kind::EndpointSlice, &name, converted);
             self.content.objects.push(((Kind::EndpointSlice, name), Object::Slice(Arc::new(slice), trigger)));

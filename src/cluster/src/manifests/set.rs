@@ -19,7 +19,8 @@ pub(super) struct Manifests {
     node: String,
     strings: Strings,
     files: BTreeMap<Arc<str>, File>,
-    holders: BTreeMap<Id, BTreeSet<Arc<str>>>,
+    /// Each object with the files that hold it, ordered by their names.
+    objects: BTreeMap<Id, Vec<(Arc<str>, Object)>>,
 }
 
 /// A file as last read.
@@ -27,6 +28,13 @@ pub(super) struct Manifests {
 struct File {
     stamp: Option<Stamp>,
     broken: bool,
+    ids: Box<[Id]>,
+}
+
+/// A file as just read.
+#[derive(Default)]
+struct Fresh {
+    stamp: Option<Stamp>,
     objects: BTreeMap<Id, Object>,
 }
 
@@ -47,13 +55,13 @@ impl Manifests {
             node: node.to_owned(),
             strings: Strings::default(),
             files: BTreeMap::new(),
-            holders: BTreeMap::new(),
+            objects: BTreeMap::new(),
         }
     }
 
     /// How many objects there are.
     pub(super) fn len(&self) -> usize {
-        self.holders.len()
+        self.objects.len()
     }
 
     /// Whether no file is broken.
@@ -92,7 +100,7 @@ impl Manifests {
     }
 
     /// A file's content; nothing if it is gone.
-    fn read(&mut self, name: &str) -> Result<Option<File>, ParseError> {
+    fn read(&mut self, name: &str) -> Result<Option<Fresh>, ParseError> {
         let path = self.directory.join(name);
         let stamp = stamp(&path);
         let text = match fs::read_to_string(&path) {
@@ -108,51 +116,48 @@ impl Manifests {
         }
         let mut objects = BTreeMap::new();
         for (id, object) in content.objects {
-            if let Some((id, _)) = objects.insert(id.clone(), object).map(|old| (id, old)) {
+            if objects.insert(id.clone(), object).is_some() {
                 warn!(file = name, kind = %id.0, name = %id.1, "object given twice in one file: the last counts");
             }
         }
-        Ok(Some(File { stamp, broken: false, objects }))
+        Ok(Some(Fresh { stamp, objects }))
     }
 
-    fn replace(&mut self, name: &str, file: Option<File>, events: &mut Vec<Event>) {
+    fn replace(&mut self, name: &str, fresh: Option<Fresh>, events: &mut Vec<Event>) {
         let name: Arc<str> = name.into();
         let old = self.files.remove(&name).unwrap_or_default();
-        let mut ids: BTreeSet<Id> = old.objects.keys().cloned().collect();
-        ids.extend(file.iter().flat_map(|file| file.objects.keys().cloned()));
-        let before: Vec<Option<Object>> = ids.iter().map(|id| self.winner(id, &name, &old)).collect();
-        for id in &ids {
-            self.hold(id, &name, file.as_ref().is_some_and(|file| file.objects.contains_key(id)));
+        let is_there = fresh.is_some();
+        let mut fresh = fresh.unwrap_or_default();
+        let ids: Box<[Id]> = fresh.objects.keys().cloned().collect();
+        let gone: Vec<&Id> = old.ids.iter().filter(|id| !fresh.objects.contains_key(*id)).collect();
+        for id in gone.into_iter().chain(&ids) {
+            let object = fresh.objects.remove(id);
+            events.extend(self.hold(id, &name, object));
         }
-        let now = file.unwrap_or_default();
-        for (id, before) in ids.iter().zip(before) {
-            let after = self.winner(id, &name, &now);
-            if before != after {
-                events.push(event(id, after));
-            }
-        }
-        if now.stamp.is_some() {
-            self.files.insert(name, now);
+        if is_there {
+            self.files.insert(name, File { stamp: fresh.stamp, broken: false, ids });
         }
     }
 
-    fn hold(&mut self, id: &Id, name: &Arc<str>, holds: bool) {
-        let holders = self.holders.entry(id.clone()).or_default();
-        if !holds {
-            holders.remove(name);
-        } else if holders.insert(Arc::clone(name)) && holders.len() > 1 {
-            warn!(file = %name, kind = %id.0, name = %id.1, "object given in several files: the first counts");
+    /// Notes what a file says of an object. Returns the event, if that changes what counts.
+    fn hold(&mut self, id: &Id, file: &Arc<str>, object: Option<Object>) -> Option<Event> {
+        let holders = self.objects.remove(id).unwrap_or_default();
+        let before = holders.first().map(|(_, object)| object.clone());
+        let (others, mut holders): (Vec<_>, Vec<_>) = (holders, Vec::with_capacity(1));
+        let was_held = others.iter().any(|(holder, _)| holder == file);
+        if !was_held && !others.is_empty() && object.is_some() {
+            warn!(%file, kind = %id.0, name = %id.1, "object given in several files: the first counts");
         }
-        if holders.is_empty() {
-            self.holders.remove(id);
+        holders.extend(others.into_iter().filter(|(holder, _)| holder != file));
+        if let Some(object) = object {
+            let at = holders.partition_point(|(holder, _)| holder < file);
+            holders.insert(at, (Arc::clone(file), object));
         }
-    }
-
-    /// The object that counts, while `file` stands for the one named.
-    fn winner(&self, id: &Id, name: &Arc<str>, file: &File) -> Option<Object> {
-        let first = self.holders.get(id)?.first()?;
-        let file = if first == name { file } else { self.files.get(first)? };
-        file.objects.get(id).cloned()
+        let after = holders.first().map(|(_, object)| object.clone());
+        if !holders.is_empty() {
+            self.objects.insert(id.clone(), holders);
+        }
+        (before != after).then(|| event(id, after))
     }
 }
 

@@ -25,11 +25,11 @@ fn service(name: &str, last: u8) -> ClusterEvent {
         name: ObjectName::new("default", name),
         created: 0,
         kind: ServiceKind::ClusterIp,
-        cluster_ips: vec![IpAddr::from([10, 96, 0, last])],
-        external_ips: vec![],
-        ingress: vec![],
-        source_ranges: vec![],
-        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: 0 }],
+        cluster_ips: [IpAddr::from([10, 96, 0, last])].into(),
+        external_ips: [].into(),
+        ingress: [].into(),
+        source_ranges: [].into(),
+        ports: [ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: 0 }].into(),
         external_policy: TrafficPolicy::Cluster,
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
@@ -37,10 +37,11 @@ fn service(name: &str, last: u8) -> ClusterEvent {
     }))
 }
 
-fn complete(core: &mut Sut, now: Instant) {
-    for kind in Kind::ALL {
-        core.take(Event::Cluster(ClusterEvent::ListBegins(kind)), now);
-        core.take(Event::Cluster(ClusterEvent::ListEnds(kind)), now);
+/// All initial lists, with these objects in them.
+fn complete(core: &mut Sut, now: Instant, objects: Vec<ClusterEvent>) {
+    let begins = Kind::ALL.map(ClusterEvent::ListBegins).into_iter();
+    for event in begins.chain(objects).chain(Kind::ALL.map(ClusterEvent::ListEnds)) {
+        core.take(Event::Cluster(event), now);
     }
     core.take(Event::Host(Facts::default()), now);
 }
@@ -71,7 +72,7 @@ fn nothing_is_programmed_before_everything_is_known() {
 #[test]
 fn a_refused_commit_is_retried_and_loses_nothing() {
     let (mut core, now) = (core(), Instant::now());
-    complete(&mut core, now);
+    complete(&mut core, now, vec![]);
     assert!(sync(&mut core).outcome.is_ok());
     core.take(Event::Cluster(service("a", 1)), now);
     core.mode().kernel().refuse_next = 2;
@@ -90,8 +91,7 @@ fn a_refused_commit_is_retried_and_loses_nothing() {
 #[test]
 fn a_foreign_change_is_found_by_the_next_commit_it_spoils() {
     let (mut core, now) = (core(), Instant::now());
-    core.take(Event::Cluster(service("a", 1)), now);
-    complete(&mut core, now);
+    complete(&mut core, now, vec![service("a", 1)]);
     assert!(sync(&mut core).outcome.is_ok());
     let mut foreign = Commit::new(Family::Ip, TABLE);
     foreign.push(Operation::DeleteTable);
@@ -105,9 +105,7 @@ fn a_foreign_change_is_found_by_the_next_commit_it_spoils() {
 #[test]
 fn a_finding_is_told_once() {
     let (mut core, now) = (core(), Instant::now());
-    core.take(Event::Cluster(service("a", 1)), now);
-    core.take(Event::Cluster(service("b", 1)), now);
-    complete(&mut core, now);
+    complete(&mut core, now, vec![service("a", 1), service("b", 1)]);
     let about =
         |report: &SyncReport| report.findings.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
     assert_eq!(about(&sync(&mut core)), ["default/b", "/node"]);
@@ -122,12 +120,10 @@ fn a_finding_is_told_once() {
 #[test]
 fn a_restart_over_what_is_there_does_nothing() {
     let (mut first, now) = (core(), Instant::now());
-    first.take(Event::Cluster(service("a", 1)), now);
-    complete(&mut first, now);
+    complete(&mut first, now, vec![service("a", 1)]);
     assert!(sync(&mut first).outcome.unwrap().operations > 0);
     let mut second = core();
     *second.mode().kernel() = first.mode().kernel().clone();
-    second.take(Event::Cluster(service("a", 1)), now);
-    complete(&mut second, now);
+    complete(&mut second, now, vec![service("a", 1)]);
     assert_eq!(sync(&mut second).outcome.unwrap(), Applied::default());
 }
