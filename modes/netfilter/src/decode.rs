@@ -70,7 +70,10 @@ pub(crate) fn rule(message: &Message<'_>) -> Result<Named<Rule>, Error> {
 }
 
 fn list(attribute: &Attribute<'_>) -> Result<Vec<Expr>, Error> {
-    attribute.nested().map(|item| expr::decode(item?.nested())).collect()
+    attribute
+        .nested()
+        .filter_map(|item| item.and_then(|item| expr::decode(item.nested())).transpose())
+        .collect()
 }
 
 /// The declaration of a set or map. Fields of a type that we never use are left out, which makes the

@@ -260,6 +260,8 @@ mod attribute {
     pub(super) const BITWISE_MASK: u16 = 4;
     pub(super) const BITWISE_XOR: u16 = 5;
     pub(super) const BITWISE_OP: u16 = 6;
+    pub(super) const BYTEORDER_LEN: u16 = 4;
+    pub(super) const BYTEORDER_SIZE: u16 = 5;
     pub(super) const LOOKUP_SET: u16 = 1;
     pub(super) const LOOKUP_SREG: u16 = 2;
     pub(super) const LOOKUP_DREG: u16 = 3;

@@ -9,6 +9,7 @@
 mod link;
 mod namespace;
 mod probe;
+mod sctp;
 mod server;
 
 pub use link::{Bridge, Veth};

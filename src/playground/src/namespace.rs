@@ -105,6 +105,11 @@ impl Namespace {
         self.run(|| fs::write(path, value))?.map_err(|source| self.fail("write a sysctl", source))
     }
 
+    /// Something that lives as long as the namespace.
+    pub(crate) fn alive(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
     /// The open namespace file.
     pub(crate) fn file(&self) -> &File {
         &self.file

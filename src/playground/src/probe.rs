@@ -3,6 +3,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use crate::sctp::Raw;
 use crate::{Error, Namespace};
 
 /// How a probe travels.
@@ -12,6 +13,8 @@ pub enum Transport {
     Tcp,
     /// One datagram there and back, from a port of its own.
     Udp,
+    /// INIT and INIT-ACK.
+    Sctp,
 }
 
 /// One question to a [`Server`](crate::Server).
@@ -54,6 +57,7 @@ impl Probe {
         let answered = match self.transport {
             Transport::Tcp => self.over_tcp(),
             Transport::Udp => self.over_udp(),
+            Transport::Sctp => self.over_sctp(),
         };
         answered.and_then(|text| parse(&text)).unwrap_or_else(|error| Answer::from_error(&error))
     }
@@ -67,14 +71,36 @@ impl Probe {
     }
 
     fn over_udp(&self) -> io::Result<String> {
-        let any: IpAddr = if self.to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-        let socket = UdpSocket::bind((any, 0))?;
+        let socket = UdpSocket::bind((any(self.to.ip()), 0))?;
         socket.set_read_timeout(Some(self.patience))?;
         socket.connect(self.to)?;
-        socket.send(b"?")?;
+        // A sender on the node itself is told at once that its packet was not let out; whether it was refused or discarded
+        // shows in whether an ICMP error follows.
+        match socket.send(b"?") {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+}
+
+impl Probe {
+    fn over_sctp(&self) -> io::Result<String> {
+        // The source address that the kernel would choose.
+        let guide = UdpSocket::bind((any(self.to.ip()), 0))?;
+        guide.connect(self.to)?;
+        let here = guide.local_addr()?;
+        let raw = Raw::bind(here.ip())?;
+        raw.set_patience(self.patience)?;
+        raw.send(here.port(), self.to, None)?;
+        loop {
+            let (_, packet) = raw.receive()?;
+            if packet.port == here.port() && !packet.is_question {
+                return Ok(packet.text);
+            }
+        }
     }
 }
 
@@ -97,6 +123,10 @@ impl fmt::Display for Answer {
             Answer::Failed(error) => write!(f, "{error}"),
         }
     }
+}
+
+fn any(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() }
 }
 
 fn parse(text: &str) -> io::Result<Answer> {

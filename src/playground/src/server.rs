@@ -2,15 +2,18 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
+use crate::sctp::Raw;
 use crate::{Error, Namespace};
 
 /// A tiny server: it tells every client its own name and the address it sees the client under, as
-/// `NAME PEER-ADDRESS PEER-PORT\n`, over TCP (one answer for each connection) and UDP (one for each datagram).
+/// `NAME PEER-ADDRESS PEER-PORT\n`, over TCP (one answer for each connection), UDP (one for each datagram) and SCTP (in
+/// the INIT-ACK).
 pub struct Server {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -30,6 +33,9 @@ impl Server {
         let name: Arc<str> = name.into();
         let sockets: Vec<SocketAddr> =
             addresses.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port))).collect();
+        for address in addresses {
+            answer_sctp(namespace, &name, *address, ports)?;
+        }
         let thread = namespace.spawn(move || serve(&name, &sockets, stopped, &ready));
         is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
         Ok(Server { stop, thread: Some(thread), namespace: None })
@@ -71,6 +77,29 @@ fn serve(
     if let Err(error) = runtime.and_then(|runtime| runtime.block_on(work)) {
         let _ = ready.send(Err(error));
     }
+}
+
+/// How long the SCTP thread listens before it looks whether anybody still needs it.
+const BEAT: Duration = Duration::from_millis(200);
+
+/// Answers SCTP on an address, until the namespace is needed by nobody else.
+fn answer_sctp(namespace: &Namespace, name: &Arc<str>, address: IpAddr, ports: &[u16]) -> io::Result<()> {
+    let bind = || {
+        let raw = Raw::bind(address)?;
+        raw.set_patience(BEAT).map(|()| raw)
+    };
+    let raw = namespace.run(bind).map_err(io::Error::other)??;
+    let (name, ports, alive) = (Arc::clone(name), ports.to_vec(), Arc::downgrade(&namespace.alive()));
+    std::thread::spawn(move || {
+        while alive.upgrade().is_some() {
+            let Ok((from, packet)) = raw.receive() else { continue };
+            if packet.is_question && ports.contains(&packet.port) {
+                let peer = SocketAddr::new(from, packet.source_port);
+                let _ = raw.send(packet.port, peer, Some(&greeting(&name, peer)));
+            }
+        }
+    });
+    Ok(())
 }
 
 async fn listen(name: &Arc<str>, sockets: &[SocketAddr]) -> io::Result<()> {

@@ -8,12 +8,20 @@ use super::{
 };
 use crate::register::Register;
 
-/// Decodes one expression. What we would not write ourselves becomes [`Expr::Other`].
-pub(crate) fn decode(attributes: Attributes<'_>) -> Result<Expr, Error> {
+/// Decodes one expression. What we would not write ourselves becomes [`Expr::Other`]; `None` is one without effect.
+pub(crate) fn decode(attributes: Attributes<'_>) -> Result<Option<Expr>, Error> {
     let fields = Fields::read(attributes)?;
     let name = fields.string(a::NAME)?.unwrap_or_default();
     let inner = Fields::read(fields.nested(a::DATA))?;
-    Ok(typed(name, &inner)?.unwrap_or_else(|| Expr::Other(name.to_owned())))
+    if name == "byteorder" && swaps_nothing(&inner)? {
+        return Ok(None);
+    }
+    Ok(Some(typed(name, &inner)?.unwrap_or_else(|| Expr::Other(name.to_owned()))))
+}
+
+/// `nft` 1.0.6 swaps the bytes of one-byte values on the way to a set of ranges.
+fn swaps_nothing(f: &Fields<'_>) -> Result<bool, Error> {
+    Ok(f.number(a::BYTEORDER_LEN)? < f.number(a::BYTEORDER_SIZE)?)
 }
 
 fn typed(name: &str, f: &Fields<'_>) -> Result<Option<Expr>, Error> {

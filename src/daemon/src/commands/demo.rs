@@ -30,7 +30,8 @@ pub fn demo(options: &Demo) -> anyhow::Result<ExitCode> {
         bail!("--proxy-mode {} is not offered", options.proxy_mode);
     }
     // Kept here, so that it is removed also when the demo is interrupted. Namespaces need nobody to remove them.
-    let manifests = TempDir::with_prefix("kubeweir-demo-").context("cannot make a directory for manifests")?;
+    let manifests =
+        TempDir::with_prefix("kubeweir-demo-").context("cannot make a directory for manifests")?;
     let (options, directory) = (options.clone(), manifests.path().to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -114,7 +115,11 @@ fn remove_one(stage: &Stage, connections: u32) -> anyhow::Result<()> {
             other => bail!("a connection failed: {other}"),
         }
     }
-    println!("\n{} removed: the last connection to it came {:.1} ms after the change was written;", gone.name, millis(last));
+    println!(
+        "\n{} removed: the last connection to it came {:.1} ms after the change was written;",
+        gone.name,
+        millis(last)
+    );
     println!("the {connections} connections since then:");
     let spread = count(stage, connections)?;
     print!("{spread}");

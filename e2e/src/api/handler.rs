@@ -1,0 +1,240 @@
+//! Requests and answers.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::resource::{self, Resource};
+use super::selector::Selector;
+use super::store::{Key, Refusal};
+use super::{Shared, TOKEN, openapi, patch, watch};
+
+type Reply = Response<BoxBody<Bytes, io::Error>>;
+
+/// One connection, until it ends.
+pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let answer = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(respond(&shared, request).await) }
+    });
+    // A client that goes away in the middle is none of our concern.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+}
+
+async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
+    let asked = Asked::new(&request);
+    shared.faults().requests.push(request.uri().to_string());
+    if shared.faults().unavailable {
+        return refused(&Refusal::new(503, "ServiceUnavailable", "unavailable"));
+    }
+    if !asked.authorized {
+        return refused(&Refusal::new(401, "Unauthorized", "Unauthorized"));
+    }
+    if let Some(page) = openapi::page(&asked.path) {
+        return reply(200, &page);
+    }
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let Some((resource, parts)) = resource::in_path(&asked.path) else {
+        return refused(&Refusal::new(404, "NotFound", "the server could not find the requested resource"));
+    };
+    let target = Target::new(resource, &parts);
+    match (&asked.method, target.name.is_empty()) {
+        (&Method::GET, true) if asked.flag("watch") => watching(shared, &target, &asked),
+        (&Method::GET, true) => {
+            list(shared, &target, &asked).await.unwrap_or_else(|refusal| refused(&refusal))
+        }
+        _ => single(shared, &target, &asked, &body).unwrap_or_else(|refusal| refused(&refusal)),
+    }
+}
+
+/// A request without its body.
+struct Asked {
+    method: Method,
+    path: String,
+    query: HashMap<String, String>,
+    content_type: String,
+    authorized: bool,
+}
+
+impl Asked {
+    fn new(request: &Request<Incoming>) -> Asked {
+        let header =
+            |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+        Asked {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: query.into_owned().collect(),
+            content_type: header(CONTENT_TYPE).to_owned(),
+            authorized: header(AUTHORIZATION) == format!("Bearer {TOKEN}"),
+        }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.text(name), "true" | "1")
+    }
+
+    fn selector(&self) -> Selector {
+        Selector {
+            labels: self.text("labelSelector").to_owned(),
+            fields: self.text("fieldSelector").to_owned(),
+        }
+    }
+}
+
+/// What a path is about.
+struct Target {
+    resource: Resource,
+    namespace: String,
+    name: String,
+}
+
+impl Target {
+    fn new(resource: Resource, parts: &[&str]) -> Target {
+        let (namespace, rest) = match parts {
+            ["namespaces", namespace, _, rest @ ..] if resource.namespaced => (*namespace, rest),
+            [_, rest @ ..] => ("", rest),
+            [] => ("", parts),
+        };
+        let name = rest.first().copied().unwrap_or_default();
+        Target { resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    fn key(&self) -> Key {
+        (self.resource.plural, self.namespace.clone(), self.name.clone())
+    }
+}
+
+fn watching(shared: &Arc<Shared>, target: &Target, asked: &Asked) -> Reply {
+    let initial = asked.flag("sendInitialEvents");
+    if initial && shared.faults().refuse_streaming {
+        let message = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+        return refused(&Refusal::new(422, "Invalid", message));
+    }
+    let request = watch::Request {
+        resource: target.resource,
+        namespace: target.namespace.clone(),
+        selector: asked.selector(),
+        since: asked.text("resourceVersion").parse().unwrap_or_else(|_| shared.store().version()),
+        initial,
+        bookmarks: asked.flag("allowWatchBookmarks"),
+    };
+    let body = StreamBody::new(Box::pin(watch::stream(Arc::clone(shared), request)));
+    let mut response = Response::new(BoxBody::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    response
+}
+
+/// A page of a list. The continue token is the position to go on from, and the version it belongs to.
+async fn list(shared: &Shared, target: &Target, asked: &Asked) -> Result<Reply, Refusal> {
+    let mut version = shared.version.subscribe();
+    while shared.faults().hold == Some(target.resource.plural) {
+        if version.changed().await.is_err() {
+            break;
+        }
+    }
+    let store = shared.store();
+    let (from, at): (usize, u64) = match asked.text("continue").split_once('@') {
+        Some((from, at)) => (from.parse().unwrap_or(0), at.parse().unwrap_or(0)),
+        None => (0, store.version()),
+    };
+    if store.since(at).is_none() {
+        return Err(Refusal::new(410, "Expired", "the provided continue parameter is too old"));
+    }
+    let selector = asked.selector();
+    let all = store.list(target.resource.plural, &target.namespace).map(|(_, object)| object);
+    let selected: Vec<&Value> = all.filter(|object| selector.admits(object)).collect();
+    let limit = asked.text("limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let end = from.saturating_add(limit).min(selected.len());
+    let next = if end < selected.len() { format!("{end}@{at}") } else { String::new() };
+    Ok(reply(
+        200,
+        &json!({
+            "kind": format!("{}List", target.resource.kind), "apiVersion": target.resource.api_version(),
+            "metadata": {"resourceVersion": at.to_string(), "continue": next}, "items": selected[from.min(end)..end],
+        }),
+    ))
+}
+
+fn single(shared: &Shared, target: &Target, asked: &Asked, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = target.key();
+    let current = shared.store().get(&key).cloned();
+    let missing = || Refusal::not_found(&key);
+    let (code, object) = match asked.method {
+        Method::GET => (200, current.ok_or_else(missing)?),
+        Method::POST => (201, shared.store().create(placed(parse(body)?, target))?),
+        Method::PUT if current.is_some() => (200, shared.store().put(placed(parse(body)?, target))?),
+        Method::PATCH => patched(shared, target, asked, current, &parse(body)?)?,
+        Method::DELETE => (200, shared.store().delete(&key)?),
+        _ => return Err(missing()),
+    };
+    shared.changed();
+    Ok(reply(code, &object))
+}
+
+/// `kubectl apply --server-side` may create the object, other patches may not.
+fn patched(
+    shared: &Shared,
+    target: &Target,
+    asked: &Asked,
+    current: Option<Value>,
+    change: &Value,
+) -> Result<(u16, Value), Refusal> {
+    let is_apply = asked.content_type.starts_with("application/apply-patch");
+    let code = if current.is_none() { 201 } else { 200 };
+    let missing = || Refusal::not_found(&target.key());
+    let mut object =
+        if is_apply { current.unwrap_or_else(|| json!({})) } else { current.ok_or_else(missing)? };
+    match asked.content_type.as_str() {
+        "application/strategic-merge-patch+json" => patch::strategic(&mut object, change),
+        _ => patch::merge(&mut object, change),
+    }
+    Ok((code, shared.store().put(placed(object, target))?))
+}
+
+/// JSON or YAML.
+fn parse(body: &[u8]) -> Result<Value, Refusal> {
+    let text = String::from_utf8_lossy(body);
+    let bad = |error: serde_saphyr::Error| Refusal::new(400, "BadRequest", error.to_string());
+    serde_json::from_str(&text).or_else(|_| serde_saphyr::from_str(&text)).map_err(bad)
+}
+
+/// With the kind and namespace of the path, which an object may leave out.
+fn placed(mut object: Value, target: &Target) -> Value {
+    object["apiVersion"] = json!(target.resource.api_version());
+    object["kind"] = json!(target.resource.kind);
+    if !target.namespace.is_empty() {
+        object["metadata"]["namespace"] = json!(target.namespace);
+    }
+    object
+}
+
+fn refused(refusal: &Refusal) -> Reply {
+    reply(refusal.code, &refusal.status())
+}
+
+fn reply(code: u16, object: &Value) -> Reply {
+    let body = Full::new(Bytes::from(object.to_string())).map_err(|never| match never {});
+    let mut response = Response::new(BoxBody::new(body));
+    *response.status_mut() = hyper::StatusCode::from_u16(code).unwrap();
+    response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    response
+}

@@ -1,0 +1,25 @@
+//! The test bench: clusters of network namespaces, an API server stand-in, proxies under test, and tables of packets with the
+//! outcome that they must have.
+//!
+//! Reading order: [`topology`] (nodes, pods, the world outside), [`api`] (the stand-in), [`proxy`] (what is under test),
+//! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can).
+//!
+//! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
+//! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this crate is a test bench: what fails ends the test"
+)]
+#![expect(clippy::missing_panics_doc, reason = "every function of a test bench may end the test")]
+
+pub mod api;
+pub mod generate;
+pub mod http;
+pub mod proxy;
+pub mod scenario;
+pub mod settle;
+pub mod topology;

@@ -1,0 +1,244 @@
+//! Scenarios: objects, and the packets that must come of them.
+//!
+//! A scenario is a directory with steps `1.yaml`, `2.yaml` and so on. Each file holds all objects there are in that step;
+//! beside it, `1.packets` is a table with a row for each question:
+//!
+//! ```text
+//! n1-a     -> tcp 10.96.0.10:80      : n1-b n2-a as client, n1-a as node-1
+//! outside  -> udp [fd00:96::10]:53   : n2-b as node-1
+//! node-2   -> tcp 192.0.2.1:30080    : refused
+//! ```
+//!
+//! A row holds if every endpoint it names answers, none else does, and each sees the client under the address said: `client`
+//! for the client's own, or the name of a member for one of that member's. `refused` is a reset or an ICMP error,
+//! `silence` is no answer. Lines that begin with `#` are for people.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kubeweir_playground::{Answer, Probe, Transport};
+
+use crate::topology::{Member, Topology};
+
+/// How long silence is listened to.
+const SILENCE: Duration = Duration::from_millis(400);
+/// How long an expected answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Probes for each endpoint that is expected: all of 5 are seen but once in a million times.
+const PROBES_EACH: usize = 16;
+/// Rows asked at a time. Over IPv6 a refusal of TCP takes the kernel a second where client and proxy share a machine: the
+/// error comes while the client still holds its socket.
+const PARALLEL: usize = 12;
+/// Probes where no answer is expected.
+const PROBES_NONE: usize = 1;
+
+/// One row of a packet table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Who asks.
+    pub client: String,
+    /// How.
+    pub transport: Transport,
+    /// Where.
+    pub to: SocketAddr,
+    /// What must come of it.
+    pub expect: Expect,
+    /// Where the row stands.
+    pub place: String,
+}
+
+/// What must come of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// These servers answer, each seeing the client under this address.
+    Reached(Vec<(String, SeenAs)>),
+    /// Refused.
+    Refused,
+    /// No answer.
+    Silence,
+}
+
+/// Under which address a server sees the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeenAs {
+    /// The client's own.
+    Client,
+    /// One of this member's.
+    Member(String),
+}
+
+/// One step: its objects and its rows.
+pub struct Step {
+    /// All objects, as YAML.
+    pub objects: String,
+    /// All rows.
+    pub rows: Vec<Row>,
+}
+
+/// The steps of the scenario in a directory.
+pub fn load(directory: &Path) -> Vec<Step> {
+    let file = |number: usize, extension: &str| directory.join(format!("{number}.{extension}"));
+    let numbers = (1..).take_while(|number| file(*number, "yaml").is_file());
+    let step = |number| Step {
+        objects: read(&file(number, "yaml")),
+        rows: parse(&file(number, "packets").display().to_string(), &read(&file(number, "packets"))),
+    };
+    let steps: Vec<Step> = numbers.map(step).collect();
+    assert!(!steps.is_empty(), "no scenario in {}", directory.display());
+    steps
+}
+
+/// The directories of all scenarios.
+pub fn all() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Parses a packet table.
+pub fn parse(file: &str, text: &str) -> Vec<Row> {
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
+    let rows = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    rows.map(|(number, line)| {
+        let place = format!("{file}:{number}");
+        row(line, &place).unwrap_or_else(|reason| panic!("{place}: {reason}: {line}"))
+    })
+    .collect()
+}
+
+fn row(line: &str, place: &str) -> Result<Row, String> {
+    let (client, rest) = line.split_once("->").ok_or("no ->")?;
+    let (question, expect) = rest.split_once(" : ").ok_or("no ' : '")?;
+    let (transport, to) = question.trim().split_once(' ').ok_or("no destination")?;
+    let transport = match transport {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        "sctp" => Transport::Sctp,
+        other => return Err(format!("{other} is no transport")),
+    };
+    let to = to.trim().parse().map_err(|_| format!("{to} is no address with a port"))?;
+    Ok(Row {
+        client: client.trim().to_owned(),
+        transport,
+        to,
+        expect: expected(expect.trim())?,
+        place: place.to_owned(),
+    })
+}
+
+fn expected(text: &str) -> Result<Expect, String> {
+    match text {
+        "refused" => return Ok(Expect::Refused),
+        "silence" => return Ok(Expect::Silence),
+        _ => {}
+    }
+    let mut reached = Vec::new();
+    for group in text.split(',') {
+        let (servers, seen_as) = group.split_once(" as ").ok_or("no ' as '")?;
+        let seen_as = match seen_as.trim() {
+            "client" => SeenAs::Client,
+            member => SeenAs::Member(member.to_owned()),
+        };
+        reached.extend(servers.split_whitespace().map(|server| (server.to_owned(), seen_as.clone())));
+    }
+    Ok(Expect::Reached(reached))
+}
+
+/// Asks all rows, several at a time, and returns what did not hold.
+pub fn check(topology: &Topology, rows: &[Row]) -> Vec<String> {
+    let parts = rows.chunks(rows.len().div_ceil(PARALLEL).max(1));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = parts
+            .map(|part| {
+                scope
+                    .spawn(move || part.iter().filter_map(|row| ask(topology, row).err()).collect::<Vec<_>>())
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn ask(topology: &Topology, row: &Row) -> Result<(), String> {
+    let client = topology.member(&row.client);
+    let mut seen = BTreeSet::new();
+    let (wanted, limit) = match &row.expect {
+        Expect::Reached(servers) => (servers.len(), servers.len() * PROBES_EACH),
+        Expect::Refused | Expect::Silence => (usize::MAX, PROBES_NONE),
+    };
+    let patience = if row.expect == Expect::Silence { SILENCE } else { PATIENCE };
+    let probe = Probe { transport: row.transport, to: row.to, patience };
+    for _ in 0..limit {
+        let answer = kubeweir_playground::probe(&client.namespace, &probe).unwrap();
+        admit(topology, client, row, &answer).map_err(|reason| format!("{}: {row}: {reason}", row.place))?;
+        if let Answer::Reached { server, .. } = answer {
+            seen.insert(server);
+        }
+        if seen.len() == wanted {
+            return Ok(());
+        }
+    }
+    match row.expect {
+        Expect::Reached(_) => Err(format!("{}: {row}: reached only {seen:?}", row.place)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether one answer agrees with the row.
+fn admit(topology: &Topology, client: &Member, row: &Row, answer: &Answer) -> Result<(), String> {
+    match (&row.expect, answer) {
+        (Expect::Refused, Answer::Refused) | (Expect::Silence, Answer::Silence) => Ok(()),
+        (Expect::Reached(servers), Answer::Reached { server, seen_as }) => {
+            let expected = servers.iter().find(|(name, _)| name == server);
+            let (_, expected) = expected.ok_or_else(|| format!("reached {server}"))?;
+            let addresses: Vec<IpAddr> = match expected {
+                SeenAs::Client => client.addresses.to_vec(),
+                SeenAs::Member(name) => addresses_of(topology.member(name)),
+            };
+            if addresses.contains(seen_as) { Ok(()) } else { Err(format!("{server} saw {seen_as}")) }
+        }
+        (_, answer) => Err(format!("got {answer}")),
+    }
+}
+
+/// A node has its own addresses and those of the gateways to its pods.
+fn addresses_of(member: &Member) -> Vec<IpAddr> {
+    let mut addresses = member.addresses.to_vec();
+    if let Some(number) = member.name.strip_prefix("node-") {
+        addresses.push(format!("10.244.{number}.1").parse().unwrap());
+        addresses.push(format!("fd00:244:{number}::1").parse().unwrap());
+    }
+    addresses
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {:?} {}", self.client, self.transport, self.to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read() {
+        let text = "# people\nn1-a -> tcp 10.96.0.10:80 : n1-b n2-a as client, n1-a as node-1\n\noutside -> udp [fd00::1]:53 : silence\n";
+        let rows = parse("x", text);
+        let reached = |name: &str, seen_as| (name.to_owned(), seen_as);
+        let node = SeenAs::Member("node-1".into());
+        let expect =
+            vec![reached("n1-b", SeenAs::Client), reached("n2-a", SeenAs::Client), reached("n1-a", node)];
+        assert_eq!(rows[0].expect, Expect::Reached(expect));
+        assert_eq!((rows[1].transport, rows[1].place.as_str()), (Transport::Udp, "x:4"));
+        assert!(row("a -> tcp 1.2.3.4:5 : b", "").is_err());
+    }
+}

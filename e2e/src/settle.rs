@@ -1,0 +1,50 @@
+//! Waiting until a proxy has programmed what it was given.
+//!
+//! For ours that is exact: `kubeweir diff` finds nothing left to do. For others the packets themselves are asked until they
+//! are right.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use crate::proxy::{PATIENCE, Proxy, program};
+use crate::scenario::{self, Row};
+use crate::topology::{Member, POD_PREFIXES, Topology};
+
+/// Waits until the rows hold on a cluster whose nodes run these proxies, or says what does not.
+pub fn check_when_settled(
+    topology: &Topology,
+    proxies: &[Proxy],
+    objects: &str,
+    rows: &[Row],
+) -> Vec<String> {
+    if Proxy::is_ours() {
+        for (node, proxy) in topology.nodes().zip(proxies) {
+            wait_until_programmed(node, proxy, objects);
+        }
+        return scenario::check(topology, rows);
+    }
+    let begun = Instant::now();
+    loop {
+        let failures = scenario::check(topology, rows);
+        if failures.is_empty() || begun.elapsed() > PATIENCE {
+            return failures;
+        }
+    }
+}
+
+/// Waits until the node's kernel has what our proxy should make of these objects.
+pub fn wait_until_programmed(node: &Member, proxy: &Proxy, objects: &str) {
+    let manifests = TempDir::with_prefix("kubeweir-settle-").unwrap();
+    std::fs::write(manifests.path().join("all.yaml"), objects).unwrap();
+    proxy.wait("everything programmed", |_| {
+        let mut command = Command::new(program());
+        command.args(["diff", "--proxy-mode=nftables"]);
+        command.arg(format!("--hostname-override={}", node.name));
+        command.arg(format!("--cluster-cidr={}", POD_PREFIXES.join(",")));
+        command.arg(format!("--manifests={}", manifests.path().display()));
+        let mut child = node.namespace.start(command.stdout(Stdio::null())).unwrap();
+        child.wait().unwrap().success().then_some(())
+    });
+}

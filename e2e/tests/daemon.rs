@@ -1,0 +1,235 @@
+//! The daemon from outside: a real process with real files, a real kernel, and the real `nft` as witness.
+
+#![expect(clippy::unwrap_used, reason = "a test may end itself")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::generate;
+use kubeweir_e2e::proxy::{Ours, Proxy, program};
+use kubeweir_playground::Namespace;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+const OPERATIONS: &str = "kubeweir_sync_operations_total";
+const BATCHES: &str = "kubeweir_sync_batches_total";
+const FAILURES: &str = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+
+struct Host {
+    node: Namespace,
+    manifests: TempDir,
+}
+
+impl Host {
+    fn new() -> Host {
+        Host { node: Namespace::new("host").unwrap(), manifests: TempDir::new().unwrap() }
+    }
+
+    fn with_services(count: u32) -> Host {
+        let host = Host::new();
+        generate::write(host.path(), count, 3);
+        host
+    }
+
+    fn path(&self) -> &Path {
+        self.manifests.path()
+    }
+
+    fn start(&self) -> Proxy {
+        let flags = vec![format!("--manifests={}", self.path().display())];
+        let proxy = Proxy::ours(&self.node, &Ours { flags, name: "node-1" });
+        proxy.wait_for_log("synced everything");
+        proxy
+    }
+
+    /// Runs a program inside the namespace. Returns its output; failing fails the test.
+    fn run(&self, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str], input: &str) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.node.start(&mut command).unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn nft(&self, arguments: &[&str]) -> String {
+        self.run("nft", arguments, "")
+    }
+
+    fn render(&self) -> String {
+        let manifests = format!("--manifests={}", self.path().display());
+        let prefixes = format!("--cluster-cidr={}", kubeweir_e2e::topology::POD_PREFIXES.join(","));
+        let arguments =
+            ["render", "--proxy-mode=nftables", "--hostname-override=node-1", &manifests, &prefixes];
+        self.run(program(), &arguments, "")
+    }
+
+    fn chains(&self) -> usize {
+        self.nft(&["list", "chains"]).lines().filter(|line| line.trim_start().starts_with("chain ")).count()
+    }
+
+    fn has_endpoint(&self, position: u32) -> bool {
+        let address = generate::endpoint(0, position).to_string();
+        self.nft(&["list", "map", "ip", "kubeweir", "endpoints"]).contains(&format!(": {address} . 8080"))
+    }
+}
+
+#[test]
+fn one_endpoint_among_ten_thousand_services_is_one_small_batch_and_a_restart_is_none() {
+    let host = Host::with_services(10_000);
+    let proxy = host.start();
+    let (operations, batches) = (proxy.metric(OPERATIONS), proxy.metric(BATCHES));
+    assert!(operations >= 50_000.0);
+    generate::write_slice(host.path(), [0, 1, 7]);
+    proxy.wait("the new endpoint", |_| host.has_endpoint(7).then_some(()));
+    assert!(!host.has_endpoint(2));
+    assert_eq!(proxy.metric(BATCHES) - batches, 1.0);
+    let spent = proxy.metric(OPERATIONS) - operations;
+    assert!((1.0..=12.0).contains(&spent), "{spent} operations");
+    assert_eq!(proxy.metric("kubeproxy_sync_proxy_rules_endpoint_changes_pending"), 0.0);
+    drop(proxy);
+    let restarted = host.start();
+    assert_eq!((restarted.metric(OPERATIONS), restarted.metric(BATCHES)), (0.0, 0.0));
+}
+
+#[test]
+fn chains_do_not_follow_the_number_of_services_and_nft_lists_them_all() {
+    let few = Host::with_services(100);
+    let many = Host::with_services(10_000);
+    drop((few.start(), many.start()));
+    assert_eq!(few.chains(), many.chains());
+    assert!(many.chains() < 150, "{}", many.chains());
+    let listing = many.nft(&["list", "ruleset"]);
+    assert!(listing.contains("table ip kubeweir") && listing.contains("table ip6 kubeweir"));
+    assert!(listing.contains("comment \"generated/service-9999:http\""));
+}
+
+#[test]
+fn rendered_text_loads_with_nft_and_is_what_the_daemon_programs() {
+    let host = Host::with_services(50);
+    let text = host.render();
+    host.run("nft", &["-c", "-f", "-"], &text);
+    host.run("nft", &["-f", "-"], &text);
+    // The daemon finds nothing to do over what nft made of the text.
+    let proxy = host.start();
+    assert_eq!(proxy.metric(OPERATIONS), 0.0);
+    // And nft can check and load the text over what the daemon keeps.
+    host.run("nft", &["-c", "-f", "-"], &text);
+    let listed = host.nft(&["list", "ruleset"]);
+    host.nft(&["flush", "ruleset"]);
+    host.run("nft", &["-f", "-"], &listed);
+    assert_eq!(host.nft(&["list", "ruleset"]), listed);
+}
+
+#[test]
+fn a_broken_manifest_changes_nothing_and_is_named() {
+    let host = Host::with_services(10);
+    let proxy = host.start();
+    let (before, batches) = (host.nft(&["list", "ruleset"]), proxy.metric(BATCHES));
+    generate::put(host.path(), "changing.json", "{\"apiVersion\": \"v1\",\n \"kind\": 5}");
+    proxy.wait_for_log("changing.json");
+    let line = proxy.log().lines().find(|line| line.contains("changing.json")).unwrap().to_owned();
+    assert!(line.contains("ERROR") && line.contains("line=2"), "{line}");
+    assert_eq!((host.nft(&["list", "ruleset"]), proxy.metric(BATCHES)), (before, batches));
+    generate::write_slice(host.path(), [5]);
+    proxy.wait("the mended file", |_| host.has_endpoint(5).then_some(()));
+}
+
+#[test]
+fn a_rejected_batch_leaves_the_kernel_as_it_was_and_is_retried() {
+    let host = Host::with_services(10);
+    let proxy = host.start();
+    // Somebody takes away what the next batch wants to replace: the kernel refuses the whole batch.
+    let gone =
+        format!("{{ {} . tcp . 80 . 2 }}", generate::service(0)["spec"]["clusterIP"].as_str().unwrap());
+    host.nft(&["delete", "element", "ip", "kubeweir", "endpoints", &gone]);
+    generate::write_slice(host.path(), [0, 1, 6]);
+    proxy.wait_for_log("will be retried");
+    let line = proxy.log().lines().find(|line| line.contains("will be retried")).unwrap().to_owned();
+    assert!(
+        line.contains("replace 1 elements of endpoints") && line.contains("10.96.0.0 . tcp . 80 . 2"),
+        "{line}"
+    );
+    proxy.wait("the retry", |_| host.has_endpoint(6).then_some(()));
+    assert_eq!(proxy.metric(FAILURES), 1.0);
+    assert_eq!(proxy.health("/livez").unwrap().0, 200);
+}
+
+#[test]
+fn a_flushed_ruleset_comes_back_with_the_next_change() {
+    let host = Host::with_services(10);
+    let proxy = host.start();
+    let before = host.nft(&["list", "ruleset"]);
+    host.nft(&["flush", "ruleset"]);
+    generate::write_slice(host.path(), [0, 1]);
+    proxy.wait("everything again", |_| host.nft(&["list", "tables"]).contains("ip6 kubeweir").then_some(()));
+    generate::write_slice(host.path(), [0, 1, 2]);
+    proxy.wait("the old state", |_| (host.nft(&["list", "ruleset"]) == before).then_some(()));
+}
+
+#[test]
+fn sigterm_leaves_the_rules_and_exits_with_0() {
+    let host = Host::with_services(10);
+    let proxy = host.start();
+    let before = host.nft(&["list", "ruleset"]);
+    assert_eq!(proxy.end(Signal::SIGTERM), Some(0));
+    assert_eq!(host.nft(&["list", "ruleset"]), before);
+}
+
+#[test]
+fn nothing_is_programmed_before_every_watch_has_delivered_its_list() {
+    let (host, api) = (Host::new(), StandIn::start());
+    api.put(generate::service(1));
+    api.hold("nodes");
+    let flags = vec![format!("--kubeconfig={}", api.listen_in(&host.node).display())];
+    let proxy = Proxy::ours(&host.node, &Ours { flags, name: "node-1" });
+    proxy.wait("three lists", |proxy| (proxy.metric("kubeweir_lists_awaited") == 1.0).then_some(()));
+    assert!(host.nft(&["list", "tables"]).is_empty());
+    assert_eq!((proxy.health("/livez").unwrap().0, proxy.health("/healthz").unwrap().0), (200, 503));
+    api.release();
+    proxy.wait_for_log("synced everything");
+    assert!(host.nft(&["list", "tables"]).contains("ip kubeweir"));
+    api.apply("{apiVersion: v1, kind: Node, metadata: {name: node-1}}");
+    proxy.wait("eligibility", |proxy| (proxy.health("/healthz")?.0 == 200).then_some(()));
+    let taint = "spec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}";
+    api.apply(&format!("{{apiVersion: v1, kind: Node, metadata: {{name: node-1}}, {taint}}}"));
+    proxy.wait("ineligibility", |proxy| (proxy.health("/healthz")?.0 == 503).then_some(()));
+    assert_eq!(proxy.health("/livez").unwrap().0, 200);
+}
+
+#[test]
+fn metrics_have_the_names_of_kube_proxy() {
+    let (host, api) = (Host::new(), StandIn::start());
+    let flags = vec![format!("--kubeconfig={}", api.listen_in(&host.node).display())];
+    let proxy = Proxy::ours(&host.node, &Ours { flags, name: "node-1" });
+    proxy.wait_for_log("synced everything");
+    api.put(generate::service(1));
+    let mut slice = generate::slice(1, [0]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let trigger =
+        k8s_openapi::jiff::Timestamp::from_second(i64::try_from(now).unwrap() + 1).unwrap().to_string();
+    slice["metadata"]["annotations"] =
+        serde_json::json!({"endpoints.kubernetes.io/last-change-trigger-time": trigger});
+    api.put(slice);
+    let latency = "kubeproxy_network_programming_duration_seconds_count";
+    proxy.wait("a latency sample", |proxy| (proxy.metric(latency) == 1.0).then_some(()));
+    let page = proxy.page("/metrics").unwrap().1;
+    for name in [
+        "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.001\",ip_family=\"IPv4\"}",
+        "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"16.384\",ip_family=\"IPv6\"}",
+        "kubeproxy_sync_full_proxy_rules_duration_seconds_count",
+        "kubeproxy_sync_partial_proxy_rules_duration_seconds_count",
+        "kubeproxy_network_programming_duration_seconds_bucket{le=\"300.0\",ip_family=\"IPv4\"}",
+        "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}",
+        "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv6\"}",
+        "kubeproxy_sync_proxy_rules_endpoint_changes_total 1",
+        "kubeproxy_sync_proxy_rules_service_changes_total 1",
+    ] {
+        assert!(page.contains(name), "{name} is not in\n{page}");
+    }
+    assert_eq!(proxy.page("/proxyMode").unwrap(), (200, "nftables".to_owned()));
+    assert_eq!(proxy.page("/other").unwrap().0, 404);
+}
