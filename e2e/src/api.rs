@@ -147,7 +147,9 @@ impl StandIn {
         for key in surplus {
             self.shared.store().delete(&key).unwrap_or_else(|status| panic!("{status}"));
         }
-        wanted.into_iter().for_each(|object| self.put(object));
+        for object in wanted {
+            self.put(object);
+        }
         self.shared.changed();
     }
 

@@ -22,8 +22,8 @@ pub fn get(namespace: &Namespace, address: SocketAddr, path: &str) -> Option<(u1
     Some((status, body.to_owned()))
 }
 
-/// The value of a metric without labels, or of the first sample whose line begins with `name`.
-pub fn metric(page: &str, name: &str) -> Option<f64> {
+/// The value of a metric that counts something: of the first sample whose line begins with `name`.
+pub fn count(page: &str, name: &str) -> Option<u64> {
     let line =
         page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))?;
     line.rsplit(' ').next()?.parse().ok()

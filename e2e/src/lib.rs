@@ -8,12 +8,6 @@
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
 
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "this crate is a test bench: what fails ends the test"
-)]
 #![expect(clippy::missing_panics_doc, reason = "every function of a test bench may end the test")]
 
 pub mod api;

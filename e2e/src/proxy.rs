@@ -43,13 +43,11 @@ pub struct Ours<'a> {
 impl Proxy {
     /// The proxy that packet tests are about, fed by an API server.
     pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path) -> Proxy {
-        match std::env::var("KUBEWEIR_E2E_PROXY") {
-            Ok(line) => Proxy::start(node, &mut other(&line, name, kubeconfig)),
-            Err(_) => {
-                let flags = vec![format!("--kubeconfig={}", kubeconfig.display())];
-                Proxy::ours(node, &Ours { flags, name })
-            }
+        if let Ok(line) = std::env::var("KUBEWEIR_E2E_PROXY") {
+            return Proxy::start(node, &mut other(&line, name, kubeconfig));
         }
+        let flags = vec![format!("--kubeconfig={}", kubeconfig.display())];
+        Proxy::ours(node, &Ours { flags, name })
     }
 
     /// Whether tests that look inside the proxy make sense.
@@ -97,16 +95,10 @@ impl Proxy {
         http::get(&self.node, HEALTH.parse().unwrap(), path)
     }
 
-    /// The value of a metric; 0 where it is not there yet.
-    pub fn metric(&self, name: &str) -> f64 {
+    /// The value of a metric that counts something; 0 where it is not there yet.
+    pub fn count(&self, name: &str) -> u64 {
         let page = self.wait("metrics", |proxy| proxy.page("/metrics"));
-        http::metric(&page.1, name).unwrap_or(0.0)
-    }
-
-    /// Waits for the number of successful passes to reach this.
-    pub fn wait_for_syncs(&self, at_least: f64) {
-        let name = "kubeproxy_sync_proxy_rules_duration_seconds_count";
-        self.wait("a sync", |proxy| (proxy.metric(name) >= at_least).then_some(()));
+        http::count(&page.1, name).unwrap_or(0)
     }
 
     /// Repeats a question until it has an answer.

@@ -30,7 +30,7 @@ pub struct Topology {
     /// Clients and servers by name: `outside`, `node-1`, `n1-a` and so on.
     members: Vec<Member>,
     switch: Namespace,
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 /// A place that packets come from or go to.
@@ -51,7 +51,7 @@ impl Topology {
     pub fn build() -> Topology {
         let switch = Namespace::new("switch").unwrap();
         Bridge { here: &switch, name: "lan" }.make().unwrap();
-        let mut topology = Topology { members: Vec::new(), switch, _servers: Vec::new() };
+        let mut topology = Topology { members: Vec::new(), switch, servers: Vec::new() };
         topology.attach("outside", 100);
         for number in 1..=2 {
             topology.add_node(number);
@@ -150,7 +150,7 @@ impl Topology {
         let start = |member: &Member| {
             Server::start(&member.namespace, &member.name, &member.addresses, &ports(member)).unwrap()
         };
-        self._servers = self.members.iter().map(start).collect();
+        self.servers = self.members.iter().map(start).collect();
     }
 }
 

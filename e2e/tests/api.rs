@@ -1,8 +1,6 @@
 //! The cluster's watches against an API server: our stand-in, or for the first test the real one that
 //! `KUBEWEIR_E2E_KUBECONFIG` names.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end itself")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Collected, Full, StreamBody};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::server::conn::http1;
@@ -47,7 +47,7 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     if let Some(page) = openapi::page(&asked.path) {
         return reply(200, &page);
     }
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     let Some((resource, parts)) = resource::in_path(&asked.path) else {
         return refused(&Refusal::new(404, "NotFound", "the server could not find the requested resource"));
     };

@@ -1,4 +1,4 @@
-//! Discovery, and just enough OpenAPI for `kubectl` to leave validation to the server.
+//! Discovery, and just enough `OpenAPI` for `kubectl` to leave validation to the server.
 
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ impl Selector {
         let label =
             |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str).map(str::to_owned);
         terms(&self.labels).all(|term| holds(term, label))
-            && terms(&self.fields).all(|term| holds(term, |path| field(object, path)))
+            && terms(&self.fields).all(|term| holds(term, |path| Some(field(object, path))))
     }
 }
 
@@ -37,9 +37,9 @@ fn holds(term: &str, value: impl Fn(&str) -> Option<String>) -> bool {
 }
 
 /// A field by its path; one that is not there is an empty string.
-fn field(object: &Value, path: &str) -> Option<String> {
+fn field(object: &Value, path: &str) -> String {
     let found = path.split('.').fold(object, |value, part| &value[part]);
-    Some(found.as_str().unwrap_or_default().to_owned())
+    found.as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

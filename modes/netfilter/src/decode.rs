@@ -142,6 +142,16 @@ fn value<'a>(attribute: &Attribute<'a>) -> Result<Option<&'a [u8]>, Error> {
     Ok(None)
 }
 
+/// Decodes bytes as every kind of message, for fuzzing: nothing may panic.
+#[doc(hidden)]
+pub fn decode_anything(bytes: &[u8]) {
+    for message in kubeweir_netlink::wire::messages(bytes).flatten() {
+        let mut list = Vec::new();
+        let _ = (chain(&message), rule(&message), set(&message), generation(&message));
+        let _ = elements(&message, &mut list);
+    }
+}
+
 /// The generation in a `NEWGEN` message.
 pub(crate) fn generation(message: &Message<'_>) -> Result<Option<u32>, Error> {
     for attribute in body(message) {

@@ -10,6 +10,7 @@
 //! Reading order: [`table`], [`chain`], [`statement`], [`set`], [`operation`], [`diff`], [`kernel`].
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod chain;
 mod client;
@@ -35,6 +36,8 @@ mod value;
 pub use chain::{Chain, Hook, HookPoint, Rule};
 pub use client::{Client, batch_bytes};
 pub use datatype::DataType;
+#[doc(hidden)]
+pub use decode::decode_anything;
 pub use family::Family;
 pub use field::{Choice, Field};
 pub use kernel::{CommitError, Kernel, Observation, ObserveError};

@@ -158,7 +158,7 @@ impl FromIterator<Element> for Elements {
     fn from_iter<I: IntoIterator<Item = Element>>(elements: I) -> Elements {
         let mut ordered: Vec<Element> = elements.into_iter().collect();
         // Stable, so that the first of several stays; in place where the order is right already.
-        ordered.sort_by(|a, b| a.key.cmp(&b.key));
+        ordered.sort_by_key(|element| element.key);
         ordered.dedup_by(|later, earlier| later.key == earlier.key);
         Elements(ordered)
     }

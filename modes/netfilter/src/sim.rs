@@ -9,7 +9,7 @@ use kubeweir_netlink::Errno;
 
 use crate::expr::{Expr, Verdict};
 use crate::kernel::{CommitError, Kernel, Observation, ObserveError, Refused};
-use crate::{Chain, Commit, Element, Elements, Family, Key, Operation, Set, Table};
+use crate::{Chain, Commit, Element, Elements, Family, Key, Operation, Rule, Set, Table};
 
 /// A simulated kernel with its tables.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +167,7 @@ fn check_references(tables: &BTreeMap<(Family, String), Table>) -> Result<(), Co
 }
 
 fn expressions(table: &Table) -> impl Iterator<Item = &Expr> {
-    table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| rule.expressions())
+    table.chains.values().flat_map(|chain| &chain.rules).flat_map(Rule::expressions)
 }
 
 fn jumped_to(table: &Table) -> BTreeSet<&str> {

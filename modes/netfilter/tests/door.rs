@@ -1,7 +1,5 @@
 //! One suite for both kernels: what the simulated one accepts and refuses is what the real one does.
 
-#![expect(clippy::unwrap_used, reason = "a test may end itself")]
-
 mod common;
 
 use common::{FRONTEND, golden, sample};

@@ -1,7 +1,5 @@
 //! Our objects against the bytes that real `nft` sent for the same text.
 
-#![expect(clippy::unwrap_used, reason = "a test may end itself")]
-
 mod common;
 
 use std::collections::BTreeMap;
@@ -103,4 +101,28 @@ fn ipv4_messages_are_those_of_nft() {
 #[test]
 fn ipv6_messages_are_those_of_nft() {
     check(Family::Ip6);
+}
+
+mod robustness {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The kernel is trusted; the lengths in its messages are not.
+        #[test]
+        fn no_damage_to_a_message_makes_the_decoders_panic(
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..20),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = recorded(Family::Ip);
+            for (at, value) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            let end = cut.index(bytes.len());
+            kubeweir_netfilter::decode_anything(&bytes);
+            kubeweir_netfilter::decode_anything(&bytes[..end]);
+            kubeweir_netfilter::decode_anything(&bytes[end..]);
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! The real kernel, in namespaces of our own, with the real `nft` as witness.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end itself")]
-
 mod common;
 
 use std::collections::BTreeMap;

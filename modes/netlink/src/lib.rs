@@ -7,6 +7,8 @@
 //! Reading order: [`wire`] (bytes), [`ack`] (what the kernel answers), [`socket`] (the file
 //! descriptor), [`dump`] (reading), [`batch`] (writing), [`nfnl`] (netfilter's subsystem numbers).
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod ack;
 pub mod batch;
 pub mod dump;

@@ -157,12 +157,12 @@ impl Build<'_> {
         match (clients.contains(Client::Pod), clients == Clients::NONE) {
             (true, _) => Some(Vec::new()),
             (false, true) => None,
-            (false, false) => Some(vec![Statement::Match(self.from_pod(false)?)]),
+            (false, false) => Some(vec![Statement::Match(self.pod_sent(false)?)]),
         }
     }
 
     /// The condition that a packet is (not) a pod's; `None` where pods cannot be told.
-    fn from_pod(&self, is: bool) -> Option<Match> {
+    fn pod_sent(&self, is: bool) -> Option<Match> {
         Some(match &self.node.local_sources[self.index()] {
             LocalSources::Unknown => return None,
             LocalSources::Prefix(prefix) if is => Match::Within(Field::SourceAddress, *prefix),
@@ -201,7 +201,7 @@ impl Build<'_> {
     fn policy_local(&self, place: Place) -> Vec<Rule> {
         let anywhere = || goto(&pick_chain(place, List::Main));
         let own = || Statement::Match(Match::Local(Field::SourceAddress));
-        let pods = self.from_pod(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
+        let pods = self.pod_sent(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
         let node = [self.rule([own(), self.set_mark()]), self.rule([own(), anywhere()])];
         let others = self.rule([goto(&pick_chain(place, List::Local))]);
         pods.into_iter().chain(node).chain([others]).collect()

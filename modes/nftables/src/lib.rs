@@ -9,6 +9,7 @@
 //! the difference to a new plan), [`mode`] (reading and committing).
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod compile;
 pub mod elements;

@@ -116,8 +116,12 @@ impl Programmed {
                 continue;
             }
             let seated = new.map(|new| Seated::after(old, new));
-            old.iter().for_each(|old| old.elements(&mut gone));
-            seated.iter().for_each(|seated| seated.elements(&mut come));
+            if let Some(old) = old {
+                old.elements(&mut gone);
+            }
+            if let Some(seated) = &seated {
+                seated.elements(&mut come);
+            }
             step.services.push((name.clone(), seated));
         }
         step.tally.count(&gone, -1);

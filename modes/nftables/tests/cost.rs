@@ -68,18 +68,18 @@ impl Cluster {
             cluster.snapshot.put_slice(slice(n, &[1, 2, 3]).into());
         }
         cluster.mode.observe().unwrap();
-        cluster.sync(Changed::default());
+        cluster.sync(&Changed::default());
         cluster
     }
 
-    fn sync(&mut self, changed: Changed) -> Applied {
-        let update = self.planner.update(&self.snapshot, &Facts::default(), &changed);
+    fn sync(&mut self, changed: &Changed) -> Applied {
+        let update = self.planner.update(&self.snapshot, &Facts::default(), changed);
         let difference = self.mode.difference(self.planner.plan(), &update.services, update.node);
         self.mode.apply(difference).unwrap()
     }
 
     fn change(&mut self, n: u32) -> usize {
-        let applied = self.sync(Changed { services: BTreeSet::from([name(n)]), node: false });
+        let applied = self.sync(&Changed { services: BTreeSet::from([name(n)]), node: false });
         assert!(applied.batches <= 1);
         applied.operations
     }
@@ -120,6 +120,6 @@ fn slots_survive_a_restart() {
     cluster.endpoints(8, &[2, 3]);
     cluster.mode.forget();
     cluster.mode.observe().unwrap();
-    assert_eq!(cluster.sync(Changed::default()).operations, 0);
+    assert_eq!(cluster.sync(&Changed::default()).operations, 0);
     assert_eq!(cluster.endpoints(7, &[1, 2, 9]), 2);
 }

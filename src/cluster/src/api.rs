@@ -1,6 +1,6 @@
 //! The API server as a source.
 //!
-//! One watch for each kind, with the selectors of kube-proxy, so that a ClusterRole made for kube-proxy is enough. Initial
+//! One watch for each kind, with the selectors of kube-proxy, so that a `ClusterRole` made for kube-proxy is enough. Initial
 //! lists are streamed where the server offers that. Errors are logged and retried with growing delays for ever; what
 //! was delivered before stays in force meanwhile.
 

@@ -8,6 +8,7 @@
 //! Reading order: [`event`], [`store`], [`convert`], [`api`], [`manifests`].
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod api;
 pub mod convert;

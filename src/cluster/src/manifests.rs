@@ -58,6 +58,13 @@ pub fn load(directory: &Path, node: &str) -> Result<Vec<Event>, Error> {
     Ok(events)
 }
 
+/// Parses a file's text and counts its objects, for fuzzing.
+#[doc(hidden)]
+pub fn parse_text(file: &str, text: &str) -> Result<usize, ParseError> {
+    parse::parse(file, text, "node-1", &mut crate::convert::Strings::default())
+        .map(|content| content.objects.len())
+}
+
 /// Sends the directory's objects and then its changes, until the receiver is gone. Blocks: call it on its own thread.
 pub fn follow(directory: &Path, node: &str, events: &Sender<Event>) -> Result<(), Error> {
     let unwatchable = |source| Error::Unwatchable { path: directory.to_owned(), source };
@@ -68,11 +75,11 @@ pub fn follow(directory: &Path, node: &str, events: &Sender<Event>) -> Result<()
         return Ok(());
     }
     let mut buffer = vec![0; 64 * 1024];
-    let mut touched: Option<Vec<String>> = None;
+    let mut touched = Touched::All;
     loop {
         let (changes, broken) = match &touched {
-            None => manifests.scan().map_err(|source| unreadable(directory, source))?,
-            Some(files) => manifests.reload(files),
+            Touched::All => manifests.scan().map_err(|source| unreadable(directory, source))?,
+            Touched::Files(files) => manifests.reload(files),
         };
         for error in &broken {
             error!(
@@ -92,7 +99,7 @@ pub fn follow(directory: &Path, node: &str, events: &Sender<Event>) -> Result<()
             return Ok(());
         }
         let seen = watch.read_events_blocking(&mut buffer).map_err(unwatchable)?;
-        touched = files_of(seen);
+        touched = Touched::by(seen);
     }
 }
 
@@ -104,14 +111,29 @@ fn watch(directory: &Path) -> io::Result<Inotify> {
     Ok(watch)
 }
 
-/// Names of the manifests that events speak of; `None` if the whole directory must be looked at: after a lost event, and when
-/// something else was moved, such as the `..data` link through which a ConfigMap volume changes.
-fn files_of(events: inotify::Events<'_>) -> Option<Vec<String>> {
-    let name = |event: inotify::Event<&std::ffi::OsStr>| {
-        let name = event.name?.to_str()?.to_owned();
-        set::is_manifest(&name).then_some(name)
-    };
-    events.map(name).collect()
+/// What must be looked at again.
+enum Touched {
+    /// These files.
+    Files(Vec<String>),
+    /// Everything: at the start, after a lost event, and when the `..data` link moved through which a ConfigMap volume
+    /// changes.
+    All,
+}
+
+impl Touched {
+    /// From events. Other files than manifests, such as an editor's, are of no interest.
+    fn by(events: inotify::Events<'_>) -> Touched {
+        let mut files = Vec::new();
+        for event in events {
+            match event.name.map(|name| name.to_string_lossy()) {
+                None => return Touched::All,
+                Some(name) if name.starts_with("..") => return Touched::All,
+                Some(name) if set::is_manifest(&name) => files.push(name.into_owned()),
+                Some(_) => {}
+            }
+        }
+        Touched::Files(files)
+    }
 }
 
 fn list_begins() -> Vec<Event> {

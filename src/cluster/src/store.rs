@@ -154,7 +154,7 @@ mod tests {
         cidr(&mut store, "both");
         store.apply(Event::Node(Arc::new(Node::default())));
         let names = |store: &Store| {
-            store.snapshot().unwrap().service_cidr_names().map(|name| name.to_string()).collect::<Vec<_>>()
+            store.snapshot().unwrap().service_cidr_names().map(ToString::to_string).collect::<Vec<_>>()
         };
         store.apply(Event::ListBegins(Kind::ServiceCidr));
         cidr(&mut store, "both");

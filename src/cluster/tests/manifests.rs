@@ -1,7 +1,5 @@
 //! A directory of manifests, followed for real.
 
-#![expect(clippy::unwrap_used, reason = "a test may end itself")]
-
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;

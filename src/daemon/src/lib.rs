@@ -8,6 +8,7 @@
 //! [`http`], and the commands.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cli;
 pub mod commands;

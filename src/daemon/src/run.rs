@@ -143,7 +143,7 @@ impl Publisher {
                 }
             }
             Err(failure) => {
-                error!(reason = format!("{:#}", Chain(failure)), took, "sync failed, will be retried")
+                error!(reason = format!("{:#}", Chain(failure)), took, "sync failed, will be retried");
             }
         }
     }
@@ -199,7 +199,7 @@ fn start_source(
         Source::Api { kubeconfig, master } => {
             tokio::spawn(async move {
                 match client(kubeconfig.as_deref(), master.as_deref()).await {
-                    Ok(client) => api::watch(client, &node, sender).await,
+                    Ok(client) => Box::pin(api::watch(client, &node, sender)).await,
                     Err(error) => drop(end.send(Err(error))),
                 }
             });

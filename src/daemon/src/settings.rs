@@ -160,14 +160,11 @@ fn node_name(configuration: &Configuration, flags: &Flags) -> Result<String, Err
 }
 
 fn source(configuration: &Configuration, flags: &Flags) -> Source {
-    match &flags.manifests {
-        Some(directory) => Source::Manifests(directory.clone()),
-        None => {
-            let kubeconfig =
-                Some(&configuration.client_connection.kubeconfig).filter(|path| !path.is_empty());
-            Source::Api { kubeconfig: kubeconfig.map(PathBuf::from), master: flags.master.clone() }
-        }
+    if let Some(directory) = &flags.manifests {
+        return Source::Manifests(directory.clone());
     }
+    let kubeconfig = Some(&configuration.client_connection.kubeconfig).filter(|path| !path.is_empty());
+    Source::Api { kubeconfig: kubeconfig.map(PathBuf::from), master: flags.master.clone() }
 }
 
 fn prefixes(

@@ -138,7 +138,7 @@ fn slice_name(dice: &mut Dice) -> Arc<str> {
 /// A Service whose ClusterIPs are its own most of the time.
 fn service(dice: &mut Dice) -> Service {
     let name = service_name(dice);
-    let own = (name.namespace.len() + usize::from(name.name.as_bytes()[0])) as u8;
+    let own = name.namespace.bytes().chain(name.name.bytes()).fold(0_u8, u8::wrapping_add);
     let third = u8::from(dice.one_in(10));
     let families = dice.below(4);
     let mut cluster_ips = Vec::new();

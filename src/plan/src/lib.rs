@@ -11,6 +11,7 @@
 //! [`oracle`] (where would this packet go?), [`lint`](mod@lint).
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod claims;
 pub mod endpoints;

@@ -112,8 +112,9 @@ impl Snapshot {
 
     /// Adds or replaces a ServiceCIDR object.
     pub fn put_service_cidr(&mut self, name: &Arc<str>, prefixes: Arc<[IpNet]>) -> Changed {
-        let old = self.service_cidrs.insert(Arc::clone(name), Arc::clone(&prefixes));
-        Changed { node: old.is_none_or(|old| old != prefixes), ..Changed::default() }
+        let differs = self.service_cidrs.get(name) != Some(&prefixes);
+        self.service_cidrs.insert(Arc::clone(name), prefixes);
+        Changed { node: differs, ..Changed::default() }
     }
 
     /// Removes a ServiceCIDR object.

@@ -5,6 +5,7 @@
 //! host's own namespace: every change is made on a thread that has first entered one of ours.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod link;
 mod namespace;

@@ -103,7 +103,7 @@ impl Namespace {
         })
     }
 
-    /// Routes a prefix through a gateway; 0.0.0.0/0 or ::/0 is the default route.
+    /// Routes a prefix through a gateway; length 0 makes it the default route.
     pub fn route(&self, prefix: IpNet, gateway: IpAddr) -> Result<(), Error> {
         let what = format!("route {prefix} through {gateway}");
         self.network(&what, |handle| async move {

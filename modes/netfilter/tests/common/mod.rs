@@ -1,7 +1,6 @@
 //! A table that uses every kind of statement and set once: `golden/ip.nft` and `golden/ip6.nft` as typed values.
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "for tests only")]
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,19 +14,19 @@ use kubeweir_netfilter::{
 };
 use kubeweir_playground::Namespace;
 
-pub const FRONTEND: [Field; 3] = [Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
-pub const MARK: u32 = 0x4000;
+pub(crate) const FRONTEND: [Field; 3] = [Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
+pub(crate) const MARK: u32 = 0x4000;
 
 /// The addresses of the golden files.
-pub struct Sample {
-    pub pods: &'static str,
-    pub loopback: &'static str,
-    pub odd: &'static str,
-    pub vip: IpAddr,
-    pub backends: [IpAddr; 2],
+pub(crate) struct Sample {
+    pub(crate) pods: &'static str,
+    pub(crate) loopback: &'static str,
+    pub(crate) odd: &'static str,
+    pub(crate) vip: IpAddr,
+    pub(crate) backends: [IpAddr; 2],
 }
 
-pub fn sample(family: Family) -> Sample {
+pub(crate) fn sample(family: Family) -> Sample {
     let ip = |text: &str| text.parse().unwrap();
     match family {
         Family::Ip => Sample {
@@ -47,15 +46,15 @@ pub fn sample(family: Family) -> Sample {
     }
 }
 
-pub fn number(choice: Choice, modulus: u32) -> Field {
+pub(crate) fn number(choice: Choice, modulus: u32) -> Field {
     Field::Number { choice, modulus }
 }
 
-pub fn with(fields: &[Field], last: Field) -> Vec<Field> {
+pub(crate) fn with(fields: &[Field], last: Field) -> Vec<Field> {
     fields.iter().copied().chain([last]).collect()
 }
 
-pub fn golden(family: Family) -> Table {
+pub(crate) fn golden(family: Family) -> Table {
     let mut table = Table::new(family, "golden");
     sets(&mut table);
     chains(&mut table);
@@ -172,7 +171,7 @@ fn nodes(family: Family) -> Vec<Rule> {
 }
 
 /// Runs the real `nft` in a namespace; a failure of it fails the test.
-pub fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> String {
+pub(crate) fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("nft");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = namespace.start(&mut command).expect("nft must be installed");

@@ -1,5 +1,6 @@
 //! One file's text as objects.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -68,7 +69,7 @@ pub(super) fn parse(
     node: &str,
     strings: &mut Strings,
 ) -> Result<Content, ParseError> {
-    let is_json = file.ends_with(".json");
+    let is_json = Path::new(file).extension().is_some_and(|extension| extension == "json");
     let mut reader = Reader { json: is_json, node, strings, content: Content::default() };
     let documents = if is_json { vec![(0, text)] } else { documents(text) };
     for (before, document) in documents {
@@ -112,13 +113,13 @@ impl Reader<'_> {
             ("discovery.k8s.io/v1", "EndpointSlice") => self.slice(&self.read(text)?),
             ("v1", "Node") => self.node(&self.read(text)?),
             ("networking.k8s.io/v1" | "networking.k8s.io/v1beta1", "ServiceCIDR") => {
-                self.cidr(&self.read(text)?)
+                self.cidr(&self.read(text)?);
             }
             ("v1", "ServiceList") => {
-                self.read::<List<core::Service>>(text)?.items.iter().for_each(|o| self.service(o))
+                self.read::<List<core::Service>>(text)?.items.iter().for_each(|o| self.service(o));
             }
             ("v1", "NodeList") => {
-                self.read::<List<core::Node>>(text)?.items.iter().for_each(|o| self.node(o))
+                self.read::<List<core::Node>>(text)?.items.iter().for_each(|o| self.node(o));
             }
             ("discovery.k8s.io/v1", "EndpointSliceList") => {
                 self.read::<List<discovery::EndpointSlice>>(text)?.items.iter().for_each(|o| self.slice(o));

@@ -71,7 +71,7 @@ impl Manifests {
 
     /// Looks at every file. Returns what changed, and the files that are not valid.
     pub(super) fn scan(&mut self) -> io::Result<(Vec<Event>, Vec<ParseError>)> {
-        let mut names: BTreeSet<String> = self.files.keys().map(|name| name.to_string()).collect();
+        let mut names: BTreeSet<String> = self.files.keys().map(ToString::to_string).collect();
         for entry in fs::read_dir(&self.directory)? {
             names.extend(entry?.file_name().to_str().filter(|name| is_manifest(name)).map(str::to_owned));
         }
