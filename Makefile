@@ -5,7 +5,7 @@ PACKAGES := gcc libc6-dev nftables iproute2
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test bench lint fmt fuzz setup setup-test
+.PHONY: demo test bench lint advisories fmt fuzz setup setup-test
 
 demo: setup
 	$(CARGO) build --release
@@ -26,7 +26,11 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny@$(DENY_VERSION)
-	$(CARGO) deny check
+	$(CARGO) deny check bans licenses sources
+
+# Known vulnerabilities: needs the network, and says other things on other days.
+advisories:
+	$(CARGO) deny check advisories
 
 fmt:
 	$(CARGO) fmt --all

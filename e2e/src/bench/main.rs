@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a benchmark may end itself")]
 
+mod datapath;
 mod measure;
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kubeweir_e2e::generate;
@@ -20,6 +22,9 @@ use tempfile::TempDir;
 
 const ENDPOINTS: u32 = 3;
 const CHANGES: u32 = 200;
+const DATA_PATH_SERVICES: u32 = 10_000;
+/// Start-ups of each kind, of which the median counts.
+const STARTS: usize = 3;
 const OPERATIONS: &str = "kubeweir_sync_operations_total";
 
 fn main() {
@@ -46,6 +51,9 @@ fn main() {
             cell(&row.added.0, row.added.1)
         );
     }
+    let [direct, service] = datapath::measure(DATA_PATH_SERVICES);
+    println!("\nconnect() through a node with {DATA_PATH_SERVICES} Services (p50 / p99 in milliseconds):\n");
+    println!("| to the pod itself | to its Service |\n|---|---|\n| {direct:.4} | {service:.4} |");
 }
 
 /// Samples and objects touched by each change.
@@ -61,23 +69,31 @@ struct Row {
 /// One size under measurement.
 struct Bench {
     node: Namespace,
-    manifests: TempDir,
+    manifests: Arc<TempDir>,
 }
 
 impl Row {
     fn measure(services: u32) -> Row {
-        let bench = Bench { node: Namespace::new("bench").unwrap(), manifests: TempDir::new().unwrap() };
+        let bench =
+            Bench { node: Namespace::new("bench").unwrap(), manifests: Arc::new(TempDir::new().unwrap()) };
         generate::write(bench.manifests.path(), services, ENDPOINTS);
+        // Kept until the end: a namespace that goes away keeps the kernel busy for seconds.
+        let others: Vec<Bench> = (1..STARTS).map(|_| bench.fresh()).collect();
+        let starts: Vec<Duration> = others.iter().map(|bench| bench.start().1).collect();
         let (proxy, start) = bench.start();
+        let start = median(starts.into_iter().chain([start]));
         let objects = proxy.count(OPERATIONS);
         let mut row = bench.changes(services, &proxy);
         row.services = services;
         let Resident { now, peak } = resident(proxy.id());
         drop(proxy);
-        let (proxy, restart) = bench.start();
-        assert_eq!(proxy.count(OPERATIONS), 0, "a restart must find nothing to do");
-        drop(proxy);
-        let yardstick = bench.yardstick();
+        let restart = median((0..STARTS).map(|_| {
+            let (proxy, took) = bench.start();
+            assert_eq!(proxy.count(OPERATIONS), 0, "a restart must find nothing to do");
+            took
+        }));
+        let empty: Vec<Namespace> = (0..STARTS).map(|_| Namespace::new("yardstick").unwrap()).collect();
+        let yardstick = median(empty.iter().map(|empty| bench.yardstick(empty)));
         let ms = |duration: Duration| format!("{:.0}", duration.as_secs_f64() * 1000.0);
         println!(
             "| {services} | {} | {objects} | {} | {} | {now:.0} | {peak:.0} |",
@@ -85,11 +101,23 @@ impl Row {
             ms(yardstick),
             ms(restart)
         );
+        std::mem::forget((bench, others, empty));
         row
     }
 }
 
+fn median(durations: impl Iterator<Item = Duration>) -> Duration {
+    let mut sorted: Vec<Duration> = durations.collect();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
 impl Bench {
+    /// The same objects for an empty kernel.
+    fn fresh(&self) -> Bench {
+        Bench { node: Namespace::new("bench").unwrap(), manifests: Arc::clone(&self.manifests) }
+    }
+
     fn start(&self) -> (Proxy, Duration) {
         let flags = vec![format!("--manifests={}", self.manifests.path().display())];
         let begun = Instant::now();
@@ -121,15 +149,14 @@ impl Bench {
         Row { services, replaced, scaled, added }
     }
 
-    /// How long `nft` takes to load the same from text, in a namespace of its own.
-    fn yardstick(&self) -> Duration {
+    /// How long `nft` takes to load the same from text into an empty namespace.
+    fn yardstick(&self, empty: &Namespace) -> Duration {
         let text = self.manifests.path().join("ruleset.nft");
         let mut render = Command::new(program());
         render.args(["render", "--proxy-mode=nftables", "--hostname-override=node-1"]);
         render.arg(format!("--manifests={}", self.manifests.path().display()));
         render.stdout(std::fs::File::create(&text).unwrap()).stderr(Stdio::null());
         assert!(render.status().unwrap().success());
-        let empty = Namespace::new("yardstick").unwrap();
         let begun = Instant::now();
         let mut nft = empty.start(Command::new("nft").arg("-f").arg(&text)).unwrap();
         assert!(nft.wait().unwrap().success());

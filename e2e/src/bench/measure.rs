@@ -57,7 +57,8 @@ impl FromIterator<Duration> for Samples {
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |percent: usize| self.0[(self.0.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-        write!(f, "{:.2} / {:.2}", at(50), at(99))
+        let digits = f.precision().unwrap_or(2);
+        write!(f, "{:.digits$} / {:.digits$}", at(50), at(99))
     }
 }
 
