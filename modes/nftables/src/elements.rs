@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use kubeweir_netfilter::{Data, Element, Family, Key};
-use kubeweir_plan::{
-    Client, Clients, Frontend, FrontendAddress, Pool, PortPlan, Scope, ServicePlan, Verdict,
-};
+use kubeweir_plan::{Client, Frontend, FrontendAddress, Pool, PortPlan, Scope, ServicePlan, Verdict};
 
+use crate::frontends::{Bench, family, is_split, lists, place_and_key};
 use crate::names::{List, Place, SetId, class};
-use crate::seating::{Bench, Seating};
+use crate::seating::Seating;
 
 /// Elements by the table and the set they belong to.
 pub type Placed = BTreeMap<(Family, SetId), Vec<Element>>;
@@ -29,47 +28,6 @@ pub fn of_service(service: &ServicePlan, seating: &Seating, out: &mut Placed) {
             sink.frontend(port, frontend);
         }
         sink.hairpins(port);
-    }
-}
-
-/// Calls `each` for every pool of a Service, with the bench its targets are seated on.
-pub fn benches(service: &ServicePlan, each: &mut impl FnMut(Bench, &Pool)) {
-    for port in &service.ports {
-        for frontend in &port.frontends {
-            let (place, key) = place_and_key(port, frontend);
-            for (list, verdict) in lists(frontend) {
-                if let Verdict::Forward(pool) = verdict {
-                    each(Bench { family: family(port.family), place, list, key }, pool);
-                }
-            }
-        }
-    }
-}
-
-/// The verdicts of a frontend by list. Outsiders have a list of their own where they may differ from the rest.
-fn lists(frontend: &Frontend) -> impl Iterator<Item = (List, &Verdict)> {
-    let outside = is_split(frontend).then_some((List::Local, &frontend.outside));
-    [(List::Main, &frontend.inside)].into_iter().chain(outside)
-}
-
-/// Whether the frontend tells clients apart.
-fn is_split(frontend: &Frontend) -> bool {
-    let marks_all = frontend.masquerade == Clients::ALL;
-    frontend.scope == Scope::External && (!marks_all || frontend.outside != frontend.inside)
-}
-
-fn place_and_key(port: &PortPlan, frontend: &Frontend) -> (Place, Key) {
-    let (place, key) = match frontend.address {
-        FrontendAddress::Ip(address) => (Place::Service, Key::EMPTY.address(address)),
-        FrontendAddress::Node(_) => (Place::NodePort, Key::EMPTY),
-    };
-    (place, key.protocol(port.key.protocol.number()).port(frontend.port))
-}
-
-const fn family(family: kubeweir_plan::Family) -> Family {
-    match family {
-        kubeweir_plan::Family::V4 => Family::Ip,
-        kubeweir_plan::Family::V6 => Family::Ip6,
     }
 }
 

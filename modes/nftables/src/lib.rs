@@ -4,7 +4,7 @@
 //! in use; Services and endpoints are elements of named sets and maps, and no element is a verdict. A change of the
 //! cluster is therefore a handful of set elements: the kernel validates nothing anew, whatever the cluster's size.
 //!
-//! Reading order: [`names`] (what there is), [`layout`] (the rules), [`elements`] (what a Service contributes),
+//! Reading order: [`names`] (what there is), [`layout`] (the rules), [`frontends`] and [`elements`] (what a Service contributes),
 //! [`seating`] (which endpoint has which slot), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
 //! the difference to a new plan), [`mode`] (reading and committing).
 
@@ -13,6 +13,7 @@
 
 pub mod compile;
 pub mod elements;
+pub mod frontends;
 pub mod layout;
 pub mod mode;
 pub mod names;

@@ -10,9 +10,10 @@ use kubeweir_plan::{ObjectName, Plan, ServicePlan};
 
 use crate::compile;
 use crate::elements::{self, Placed};
+use crate::frontends::{self, Bench};
 use crate::layout::Options;
 use crate::names::SetId;
-use crate::seating::{Bench, Seating};
+use crate::seating::Seating;
 use crate::tally::{Tally, TallyChange};
 
 /// Tables as read from the kernel, IPv4 first; `None` for one that does not exist.
@@ -181,7 +182,7 @@ impl Seated {
     fn after(old: Option<&Seated>, plan: &Arc<ServicePlan>) -> Seated {
         let mut before = BTreeMap::new();
         if let Some(old) = old {
-            elements::benches(&old.plan, &mut |bench, pool| {
+            frontends::benches(&old.plan, &mut |bench, pool| {
                 before.insert(bench, old.seating().order(&bench, pool).into_owned());
             });
         }

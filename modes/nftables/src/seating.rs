@@ -7,24 +7,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use kubeweir_netfilter::{Family, Key};
 use kubeweir_plan::{Pool, ServicePlan, Target};
 
-use crate::elements;
-use crate::names::{List, Place};
-
-/// The slots of one frontend's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bench {
-    /// The table.
-    pub family: Family,
-    /// How the frontend is recognised.
-    pub place: Place,
-    /// Which of its lists.
-    pub list: List,
-    /// The frontend.
-    pub key: Key,
-}
+use crate::frontends::{self, Bench};
 
 /// The slots of a Service where they are not simply in the pool's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +22,7 @@ impl Seating {
         before: &mut impl FnMut(&Bench, u32) -> Option<SocketAddr>,
     ) -> Seating {
         let mut seating = Seating::default();
-        elements::benches(service, &mut |bench, pool| {
+        frontends::benches(service, &mut |bench, pool| {
             let seats = seat(pool, |slot| before(&bench, slot));
             if !seats.iter().copied().eq(pool.targets.iter().map(Target::socket)) {
                 seating.0.insert(bench, seats.into());

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::address::FrontendAddress;
 use crate::finding::Finding;
 use crate::names::{ObjectName, Protocol};
-use crate::plan::{FrontendAddress, ServicePlan};
+use crate::plan::ServicePlan;
 
 /// What two frontends must not share.
 pub(crate) type Place = (FrontendAddress, Protocol, u16);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::address::FrontendAddress;
 use crate::names::{Family, ObjectName, Protocol};
-use crate::plan::FrontendAddress;
 
 /// Something worth telling an operator. It belongs to the Service in whose plan it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod address;
 mod claims;
 pub mod endpoints;
 pub mod finding;
@@ -29,13 +30,14 @@ pub mod planner;
 pub mod service;
 mod snapshot;
 
+pub use address::FrontendAddress;
 pub use finding::Finding;
 pub use names::{Family, ObjectName, PortKey, Protocol};
 pub use node::Facts;
 pub use options::Options;
 pub use plan::{
-    Client, Clients, Frontend, FrontendAddress, LocalSources, NodePlan, NodePortAddresses, Plan, Pool,
-    PortPlan, Scope, ServicePlan, Target, Verdict,
+    Client, Clients, Frontend, LocalSources, NodePlan, NodePortAddresses, Plan, Pool, PortPlan, Scope,
+    ServicePlan, Target, Verdict,
 };
 pub use planner::{Planner, Update};
 pub use snapshot::{Changed, Snapshot};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::address::FrontendAddress;
 use crate::names::Family;
-use crate::plan::{Frontend, FrontendAddress, Plan, PortPlan, Verdict};
+use crate::plan::{Frontend, Plan, PortPlan, Verdict};
 
 /// All broken promises, one sentence each; empty for a sound plan.
 pub fn lint(plan: &Plan) -> Vec<String> {

@@ -4,10 +4,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::address::FrontendAddress;
 use crate::names::{Family, PortKey, Protocol};
-use crate::plan::{
-    Client, Frontend, FrontendAddress, LocalSources, NodePlan, NodePortAddresses, Plan, Verdict,
-};
+use crate::plan::{Client, Frontend, LocalSources, NodePlan, NodePortAddresses, Plan, Verdict};
 
 /// A new connection's first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The plan's own types: neither Kubernetes nor kernel words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::address::FrontendAddress;
 use crate::finding::Finding;
 use crate::names::{Family, ObjectName, PortKey, Protocol};
 
@@ -102,25 +102,6 @@ pub struct Frontend {
     pub masquerade: Clients,
     /// The only sources allowed; `None` allows all. Prefixes do not overlap.
     pub allowed_sources: Option<Arc<[IpNet]>>,
-}
-
-/// Where a frontend listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FrontendAddress {
-    /// One address.
-    Ip(IpAddr),
-    /// The NodePort addresses of a family.
-    Node(Family),
-}
-
-impl fmt::Display for FrontendAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FrontendAddress::Ip(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
-            FrontendAddress::Ip(ip) => write!(f, "{ip}"),
-            FrontendAddress::Node(_) => write!(f, "node"),
-        }
-    }
 }
 
 /// Whom a frontend is meant for.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::address::FrontendAddress;
 use crate::endpoints::{self, Chosen, Here};
 use crate::finding::Finding;
 use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
 use crate::names::{Family, PortKey};
-use crate::plan::{
-    Clients, Frontend, FrontendAddress, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict,
-};
+use crate::plan::{Clients, Frontend, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict};
 
 /// What a Service's plan depends on besides the Service and its slices.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,23 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::names::Family;
+
+/// Where a frontend listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendAddress {
+    /// One address.
+    Ip(IpAddr),
+    /// The NodePort addresses of a family.
+    Node(Family),
+}
+
+impl fmt::Display for FrontendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrontendAddress::Ip(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
+            FrontendAddress::Ip(ip) => write!(f, "{ip}"),
+            FrontendAddress::Node(_) => write!(f, "node"),
+        }
+    }
+}
