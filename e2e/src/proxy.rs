@@ -42,11 +42,12 @@ pub struct Ours<'a> {
 
 impl Proxy {
     /// The proxy that packet tests are about, fed by an API server.
-    pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path) -> Proxy {
+    pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path, flags: &[String]) -> Proxy {
         if let Ok(line) = std::env::var("KUBEWEIR_E2E_PROXY") {
-            return Proxy::start(node, &mut other(&line, name, kubeconfig));
+            return Proxy::start(node, other(&line, name, kubeconfig).args(flags));
         }
-        let flags = vec![format!("--kubeconfig={}", kubeconfig.display())];
+        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+        let flags = std::iter::once(kubeconfig).chain(flags.iter().cloned()).collect();
         Proxy::ours(node, &Ours { flags, name })
     }
 
@@ -58,10 +59,7 @@ impl Proxy {
     /// Ours.
     pub fn ours(node: &Namespace, ours: &Ours<'_>) -> Proxy {
         let mut command = Command::new(program());
-        command.args(["--proxy-mode=nftables", "-v=4"]);
-        command.arg(format!("--hostname-override={}", ours.name));
-        command.arg(format!("--cluster-cidr={}", POD_PREFIXES.join(",")));
-        Proxy::start(node, command.args(&ours.flags))
+        Proxy::start(node, command.arg("-v=4").args(common_flags(ours.name)).args(&ours.flags))
     }
 
     fn start(node: &Namespace, command: &mut Command) -> Proxy {
@@ -131,6 +129,15 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Flags that every run of ours needs, subcommands included.
+pub fn common_flags(node: &str) -> [String; 3] {
+    [
+        "--proxy-mode=nftables".to_owned(),
+        format!("--hostname-override={node}"),
+        format!("--cluster-cidr={}", POD_PREFIXES.join(",")),
+    ]
 }
 
 /// The program that was built together with this test.

@@ -12,6 +12,13 @@
 //! A row holds if every endpoint it names answers, none else does, and each sees the client under the address said: `client`
 //! for the client's own, or the name of a member for one of that member's. `refused` is a reset or an ICMP error,
 //! `silence` is no answer. Lines that begin with `#` are for people.
+//!
+//! A file `setup` may say with which flags the proxies run and over which networks of pods, one line each:
+//!
+//! ```text
+//! flags: --masquerade-all --nodeport-addresses=192.0.2.0/24
+//! networks: routed
+//! ```
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +28,7 @@ use std::time::Duration;
 
 use kubeweir_playground::{Answer, Probe, Transport};
 
-use crate::topology::{Member, Topology};
+use crate::topology::{Member, Network, Topology};
 
 /// How long silence is listened to.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -70,6 +77,16 @@ pub enum SeenAs {
     Member(String),
 }
 
+/// A scenario as it stands in its directory.
+pub struct Scenario {
+    /// Flags of the proxies besides those that every run needs.
+    pub flags: Vec<String>,
+    /// How pods are wired, each in a run of its own.
+    pub networks: Vec<Network>,
+    /// At least one.
+    pub steps: Vec<Step>,
+}
+
 /// One step: its objects and its rows.
 pub struct Step {
     /// All objects, as YAML.
@@ -78,8 +95,24 @@ pub struct Step {
     pub rows: Vec<Row>,
 }
 
-/// The steps of the scenario in a directory.
-pub fn load(directory: &Path) -> Vec<Step> {
+/// The scenario in a directory.
+pub fn load(directory: &Path) -> Scenario {
+    let setup = directory.join("setup");
+    let setup = if setup.is_file() { read(&setup) } else { String::new() };
+    let words = |key: &str| -> Vec<String> {
+        let lines = setup.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    };
+    let named = words("networks").into_iter().map(|name| Network::named(&name));
+    let networks: Vec<Network> = named.collect();
+    Scenario {
+        flags: words("flags"),
+        networks: if networks.is_empty() { vec![Network::Routed] } else { networks },
+        steps: steps(directory),
+    }
+}
+
+fn steps(directory: &Path) -> Vec<Step> {
     let file = |number: usize, extension: &str| directory.join(format!("{number}.{extension}"));
     let numbers = (1..).take_while(|number| file(*number, "yaml").is_file());
     let step = |number| Step {

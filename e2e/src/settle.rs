@@ -8,26 +8,26 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::proxy::{PATIENCE, Proxy, program};
-use crate::scenario::{self, Row};
-use crate::topology::{Member, POD_PREFIXES, Topology};
+use crate::proxy::{PATIENCE, Proxy, common_flags, program};
+use crate::scenario::{self, Step};
+use crate::topology::{Member, Topology};
 
 /// Waits until the rows hold on a cluster whose nodes run these proxies, or says what does not.
 pub fn check_when_settled(
     topology: &Topology,
     proxies: &[Proxy],
-    objects: &str,
-    rows: &[Row],
+    flags: &[String],
+    step: &Step,
 ) -> Vec<String> {
     if Proxy::is_ours() {
         for (node, proxy) in topology.nodes().zip(proxies) {
-            wait_until_programmed(node, proxy, objects);
+            wait_until_programmed(node, proxy, flags, &step.objects);
         }
-        return scenario::check(topology, rows);
+        return scenario::check(topology, &step.rows);
     }
     let begun = Instant::now();
     loop {
-        let failures = scenario::check(topology, rows);
+        let failures = scenario::check(topology, &step.rows);
         if failures.is_empty() || begun.elapsed() > PATIENCE {
             return failures;
         }
@@ -35,14 +35,12 @@ pub fn check_when_settled(
 }
 
 /// Waits until the node's kernel has what our proxy should make of these objects.
-pub fn wait_until_programmed(node: &Member, proxy: &Proxy, objects: &str) {
+pub fn wait_until_programmed(node: &Member, proxy: &Proxy, flags: &[String], objects: &str) {
     let manifests = TempDir::with_prefix("kubeweir-settle-").unwrap();
     std::fs::write(manifests.path().join("all.yaml"), objects).unwrap();
     proxy.wait("everything programmed", |_| {
         let mut command = Command::new(program());
-        command.args(["diff", "--proxy-mode=nftables"]);
-        command.arg(format!("--hostname-override={}", node.name));
-        command.arg(format!("--cluster-cidr={}", POD_PREFIXES.join(",")));
+        command.arg("diff").args(common_flags(&node.name)).args(flags);
         command.arg(format!("--manifests={}", manifests.path().display()));
         let mut child = node.namespace.start(command.stdout(Stdio::null())).unwrap();
         child.wait().unwrap().success().then_some(())

@@ -25,8 +25,35 @@ pub const SERVICE_PREFIXES: [&str; 2] = ["10.96.0.0/16", "fd00:96::/64"];
 /// Further addresses that Services are reached by: load balancers' and external ones.
 pub const EXTERNAL_PREFIXES: [&str; 2] = ["203.0.113.0/24", "2001:db8:113::/64"];
 
+/// How pods are wired to their node and to the pods of other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network {
+    /// A veth pair for each pod and a route to it, no bridge; other nodes' pods by way of their node (like Calico).
+    Routed,
+}
+
+impl Network {
+    /// All of them.
+    pub const ALL: [Network; 1] = [Network::Routed];
+
+    /// The network with this name.
+    pub fn named(name: &str) -> Network {
+        let found = Network::ALL.into_iter().find(|network| network.name() == name);
+        found.unwrap_or_else(|| panic!("no network {name}"))
+    }
+
+    /// Its name in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Network::Routed => "routed",
+        }
+    }
+}
+
 /// A whole cluster. Dropping it takes everything down.
 pub struct Topology {
+    /// How its pods are wired.
+    pub network: Network,
     /// Clients and servers by name: `outside`, `node-1`, `n1-a` and so on.
     members: Vec<Member>,
     switch: Namespace,
@@ -48,10 +75,10 @@ pub struct Member {
 
 impl Topology {
     /// Builds the cluster with two nodes of two pods each.
-    pub fn build() -> Topology {
+    pub fn build(network: Network) -> Topology {
         let switch = Namespace::new("switch").unwrap();
         Bridge { here: &switch, name: "lan" }.make().unwrap();
-        let mut topology = Topology { members: Vec::new(), switch, servers: Vec::new() };
+        let mut topology = Topology { network, members: Vec::new(), switch, servers: Vec::new() };
         topology.attach("outside", 100);
         for number in 1..=2 {
             topology.add_node(number);

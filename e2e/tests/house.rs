@@ -74,8 +74,10 @@ struct Packages {
 
 impl Packages {
     fn read() -> Packages {
+        // Without the filter cargo would want the crates of every platform, which no build here ever fetched.
+        let platform = format!("--filter-platform={}-unknown-linux-gnu", std::env::consts::ARCH);
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["metadata", "--format-version=1", "--offline"]).current_dir(root());
+        cargo.args(["metadata", "--format-version=1", "--offline", &platform]).current_dir(root());
         let output = cargo.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,44 +1,45 @@
 //! Every scenario with real packets: real proxies on two nodes, fed by the API server stand-in.
 
-use std::path::Path;
-
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::Proxy;
-use kubeweir_e2e::scenario;
+use kubeweir_e2e::scenario::{self, Scenario};
 use kubeweir_e2e::settle::check_when_settled;
-use kubeweir_e2e::topology::Topology;
+use kubeweir_e2e::topology::{Member, Network, Topology};
 
 /// Runs all steps, and the last one again after all proxies were killed and started anew.
-fn run(directory: &Path) {
-    let (topology, api) = (Topology::build(), StandIn::start());
+fn run(scenario: &Scenario, network: Network) {
+    let (topology, api) = (Topology::build(network), StandIn::start());
     let start = || -> Vec<Proxy> {
-        let node = |node: &kubeweir_e2e::topology::Member| {
-            Proxy::under_test(&node.namespace, &node.name, &api.listen_in(&node.namespace))
+        let node = |node: &Member| {
+            let kubeconfig = api.listen_in(&node.namespace);
+            Proxy::under_test(&node.namespace, &node.name, &kubeconfig, &scenario.flags)
         };
         topology.nodes().map(node).collect()
     };
-    let steps = scenario::load(directory);
+    let hold = |when: &str, failures: Vec<String>| {
+        assert!(failures.is_empty(), "{}, {when}:\n{}", network.name(), failures.join("\n"));
+    };
     let mut proxies = Vec::new();
-    for (number, step) in steps.iter().enumerate() {
+    for (number, step) in scenario.steps.iter().enumerate() {
         api.replace_all(&step.objects);
         if number == 0 {
             proxies = start();
         }
-        let failures = check_when_settled(&topology, &proxies, &step.objects, &step.rows);
-        assert!(failures.is_empty(), "step {}:\n{}", number + 1, failures.join("\n"));
+        let failures = check_when_settled(&topology, &proxies, &scenario.flags, step);
+        hold(&format!("step {}", number + 1), failures);
     }
     drop(proxies);
-    let last = &steps[steps.len() - 1];
-    let failures = scenario::check(&topology, &last.rows);
-    assert!(failures.is_empty(), "without a proxy:\n{}", failures.join("\n"));
-    let proxies = start();
-    let failures = check_when_settled(&topology, &proxies, &last.objects, &last.rows);
-    assert!(failures.is_empty(), "after a restart:\n{}", failures.join("\n"));
+    let last = &scenario.steps[scenario.steps.len() - 1];
+    hold("without a proxy", scenario::check(&topology, &last.rows));
+    hold("after a restart", check_when_settled(&topology, &start(), &scenario.flags, last));
 }
 
 fn scenario_named(name: &str) {
     let directory = scenario::all().into_iter().find(|path| path.ends_with(name));
-    run(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")));
+    let scenario = scenario::load(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")));
+    for network in &scenario.networks {
+        run(&scenario, *network);
+    }
 }
 
 macro_rules! scenarios {
