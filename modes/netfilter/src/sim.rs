@@ -1,7 +1,10 @@
 //! A kernel that exists in memory and refuses what the real one refuses (feature `sim`, never in the release).
 //!
 //! Commits are atomic; missing objects are `ENOENT`, objects in use are `EBUSY`, clashing ones `EEXIST`. The suite
-//! in `tests/kernel.rs` of this crate holds it to the real kernel.
+//! in `tests/door.rs` of this crate holds it to the real kernel. What becomes of a packet in its tables is asked in
+//! [`packet`].
+
+pub mod packet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -182,7 +185,7 @@ fn jumped_to(table: &Table) -> BTreeSet<&str> {
 fn looked_up(table: &Table) -> BTreeSet<&str> {
     expressions(table)
         .filter_map(|expression| match expression {
-            Expr::Lookup { set, .. } => Some(set.as_str()),
+            Expr::Lookup { set, .. } | Expr::DynamicSet { set, .. } => Some(set.as_str()),
             _ => None,
         })
         .collect()
