@@ -34,7 +34,7 @@ impl Simulated {
 
 impl Kernel for Simulated {
     fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError> {
-        let tables = tables.iter().map(|(family, name)| self.table(*family, name).cloned()).collect();
+        let tables = tables.iter().map(|(family, name)| self.table(*family, name).map(listed)).collect();
         Ok(Observation { tables, generation: Some(self.generation) })
     }
 
@@ -61,6 +61,15 @@ impl Kernel for Simulated {
         self.tables = next;
         Ok(())
     }
+}
+
+/// A table as it is read: without what rules have learnt.
+fn listed(table: &Table) -> Table {
+    let mut table = table.clone();
+    for set in table.sets.values_mut().filter(|set| set.kind.is_dynamic()) {
+        set.elements = Elements::default();
+    }
+    table
 }
 
 fn refused(operation: &str, errno: Errno) -> CommitError {
