@@ -63,13 +63,14 @@ fn slice(n: u8, members: impl IntoIterator<Item = u8>) -> EndpointSlice {
 }
 
 impl Cluster {
-    fn new(services: u8, members: impl IntoIterator<Item = u8> + Clone) -> Cluster {
+    /// Services of endpoints 1 to `size` each.
+    fn new(services: u8, size: u8) -> Cluster {
         let mode = Mode::new(Simulated::default(), Options { masquerade_mark: 0x4000 });
         let planner = Planner::new(kubeweir_plan::Options::for_node(NODE));
         let mut cluster = Cluster { snapshot: Snapshot::default(), planner, mode };
         for n in 1..=services {
             cluster.snapshot.put_service(service(n, 10_800).into());
-            cluster.snapshot.put_slice(slice(n, members.clone()).into());
+            cluster.snapshot.put_slice(slice(n, 1..=size).into());
         }
         cluster.mode.observe().unwrap();
         cluster.sync(&Changed::default());
@@ -133,7 +134,7 @@ fn some(members: impl IntoIterator<Item = u8>) -> BTreeSet<u8> {
 #[test]
 fn a_client_keeps_its_endpoint_and_others_are_free() {
     for (size, to) in [(3, (VIP, 80)), (20, (VIP, 80)), (3, ([192, 0, 2, 250], 30_001))] {
-        let mut cluster = Cluster::new(2, 1..=size);
+        let mut cluster = Cluster::new(2, size);
         assert_eq!(cluster.possible(7, to), some(1..=size));
         cluster.connect(7, to, 2);
         assert_eq!(cluster.possible(7, to), some([2]));
@@ -149,7 +150,7 @@ fn a_client_keeps_its_endpoint_and_others_are_free() {
 #[test]
 fn a_client_whose_endpoint_is_gone_moves_at_once_and_for_good() {
     for size in [3, 20] {
-        let mut cluster = Cluster::new(1, 1..=size);
+        let mut cluster = Cluster::new(1, size);
         cluster.connect(7, (VIP, 80), 1);
         cluster.members(2..=size);
         assert_eq!(cluster.possible(7, (VIP, 80)), some(2..=size));
@@ -163,7 +164,7 @@ fn a_client_whose_endpoint_is_gone_moves_at_once_and_for_good() {
 
 #[test]
 fn memory_survives_a_restart_and_a_change_of_the_timeout() {
-    let mut cluster = Cluster::new(1, 1..=3);
+    let mut cluster = Cluster::new(1, 3);
     cluster.connect(7, (VIP, 80), 2);
     cluster.mode.forget();
     cluster.mode.observe().unwrap();
@@ -179,12 +180,12 @@ fn memory_survives_a_restart_and_a_change_of_the_timeout() {
 
 #[test]
 fn chains_and_rules_do_not_follow_the_number_of_services_with_affinity() {
-    assert_eq!(Cluster::new(1, 1..=3).chains(), Cluster::new(200, 1..=3).chains());
+    assert_eq!(Cluster::new(1, 3).chains(), Cluster::new(200, 3).chains());
 }
 
 #[test]
 fn operations_follow_the_change() {
-    let mut cluster = Cluster::new(20, 1..=3);
+    let mut cluster = Cluster::new(20, 3);
     // The slot's identity is replaced, and an endpoint comes and one goes by identity: for everybody at the ClusterIP, and
     // for outsiders and others at the NodePort. Beside that, two elements for connections to itself.
     assert_eq!(cluster.members([1, 4, 3]), 3 * (2 + 2) + 2, "one endpoint replaced");
