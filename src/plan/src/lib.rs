@@ -8,7 +8,7 @@
 //! keeps its `Arc`, so that whoever compares plans can skip it by pointer; each frontend belongs to one port only.
 //!
 //! Reading order: [`input`], [`plan`], [`endpoints`] (which endpoints), [`service`] (which frontends), [`planner`],
-//! [`oracle`] (where would this packet go?), [`lint`](mod@lint).
+//! [`oracle`] (where would this packet go?), [`explain`] (and why?), [`lint`](mod@lint).
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,6 +16,7 @@
 mod address;
 mod claims;
 pub mod endpoints;
+pub mod explain;
 pub mod finding;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;

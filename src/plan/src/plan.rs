@@ -104,6 +104,13 @@ pub struct Frontend {
     pub allowed_sources: Option<Arc<[IpNet]>>,
 }
 
+impl Frontend {
+    /// What happens to a client's packets, its source being allowed.
+    pub fn verdict(&self, client: Client) -> &Verdict {
+        if client == Client::Outside { &self.outside } else { &self.inside }
+    }
+}
+
 /// Whom a frontend is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
