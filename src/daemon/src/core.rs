@@ -9,6 +9,7 @@ use kubeweir_plan::{Changed, Facts, Finding, ObjectName, Options, Plan, Planner,
 use crate::Event;
 use crate::mode::{Applied, Failure, Mode};
 use crate::pace::Pace;
+use crate::question::Question;
 
 /// All mutable state of the daemon.
 pub struct Core<M> {
@@ -93,6 +94,11 @@ impl<M: Mode> Core<M> {
     pub fn take(&mut self, event: Event, now: Instant) -> Counts {
         let counts = match event {
             Event::Cluster(event) => self.take_from_cluster(event),
+            Event::Explain(asked) => {
+                // Whoever asked may be gone.
+                let _ = asked.answer.send(self.explain(&asked.question));
+                return Counts::default();
+            }
             Event::Host(facts) => {
                 self.waiting.changed.node |= self.facts.as_ref() != Some(&facts);
                 self.facts = Some(facts);
@@ -150,6 +156,12 @@ impl<M: Mode> Core<M> {
     /// The latest plan.
     pub fn plan(&self) -> &Plan {
         self.planner.plan()
+    }
+
+    /// Where a packet would go, by the latest plan.
+    fn explain(&self, question: &Question) -> Option<String> {
+        self.store.snapshot()?;
+        Some(question.answer(self.planner.plan(), self.facts.as_ref()?))
     }
 
     /// The mode.

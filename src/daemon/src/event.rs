@@ -1,5 +1,7 @@
 use kubeweir_plan::Facts;
 
+use crate::question::Asked;
+
 /// Everything that can happen to the loop.
 #[derive(Debug)]
 pub enum Event {
@@ -7,4 +9,6 @@ pub enum Event {
     Cluster(kubeweir_cluster::Event),
     /// The host's addresses, complete.
     Host(Facts),
+    /// Somebody wants to know where a packet would go.
+    Explain(Box<Asked>),
 }

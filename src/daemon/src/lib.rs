@@ -22,6 +22,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mode;
 pub mod pace;
+pub mod question;
 pub mod run;
 pub mod settings;
 

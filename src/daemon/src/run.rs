@@ -43,7 +43,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let core = Core::new(settings.plan.clone(), nftables(&settings)?, pace(&settings), SystemTime::now());
     let (health, published) =
         watch::channel(Health { last_sync: None, standing: core.standing(), patience: settings.sync_period });
-    let pages = Pages { health: published, registry: Arc::new(registry), metrics: metrics.clone() };
+    let pages = Pages {
+        health: published,
+        registry: Arc::new(registry),
+        metrics: metrics.clone(),
+        events: events.clone(),
+    };
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
     let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
     let ended = start_loop(core, queue, Publisher { metrics, health })?;
