@@ -9,6 +9,7 @@ use kubeweir_e2e::topology::{Member, Network, Topology};
 /// Runs all steps, and the last one again after all proxies were killed and started anew.
 fn run(scenario: &Scenario, network: Network) {
     let (topology, api) = (Topology::build(network), StandIn::start());
+    topology.add_addresses(&scenario.addresses);
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
