@@ -192,14 +192,12 @@ fn row(line: &str, place: &str) -> Result<Row, String> {
         "sctp" => Transport::Sctp,
         other => return Err(format!("{other} is no transport")),
     };
+    let expect = expected(expect.trim())?;
+    if transport == Transport::Sctp && expect == Expect::Refused {
+        return Err("a client of SCTP, which has a raw socket, hears of no refusal".to_owned());
+    }
     let to = to.trim().parse().map_err(|_| format!("{to} is no address with a port"))?;
-    Ok(Row {
-        client: client.trim().to_owned(),
-        transport,
-        to,
-        expect: expected(expect.trim())?,
-        place: place.to_owned(),
-    })
+    Ok(Row { client: client.trim().to_owned(), transport, to, expect, place: place.to_owned() })
 }
 
 fn expected(text: &str) -> Result<Expect, String> {
@@ -319,5 +317,6 @@ mod tests {
         let either = ["n1-b", "n2-a"].map(|name| reached(name, SeenAs::Client));
         assert_eq!(one[0].expect, Expect::OneOf(either.to_vec()));
         assert!(row("a -> tcp 1.2.3.4:5 : b", "").is_err());
+        assert!(row("a -> sctp 1.2.3.4:5 : refused", "").is_err());
     }
 }

@@ -219,12 +219,13 @@ impl World {
     }
 
     /// A packet that leaves a node for where its destination is. What nobody has goes to the world outside, which has no
-    /// use for it.
+    /// use for it; other nodes know nothing of a node's further addresses.
     fn deliver(&self, judge: &dyn Judge, node: &Place, flow: &Flow) -> Result<End, String> {
         let address = flow.destination.ip();
         let owner = if address.is_loopback() { Some(node) } else { self.owner(address) };
         let Some(owner) = owner else { return Ok(End::Silence) };
         match &owner.node {
+            Some(other) if *other != node.name && owner.has_further(address) => Ok(End::Silence),
             Some(other) if *other != node.name => {
                 self.meet(judge, self.place(other), Some(LAN.to_owned()), flow)
             }
@@ -266,6 +267,10 @@ struct Flow {
 impl Place {
     fn is_node(&self) -> bool {
         self.node.as_ref() == Some(&self.name)
+    }
+
+    fn has_further(&self, address: IpAddr) -> bool {
+        self.addresses.iter().skip(4).any(|further| *further == address)
     }
 
     /// What a packet that has arrived finds. Servers take in all SCTP for their addresses, so nothing is refused there.

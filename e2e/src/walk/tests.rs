@@ -34,6 +34,8 @@ fn what_nobody_touches_arrives_where_the_address_lives() {
         "n1-a -> tcp 192.0.2.100:9090 : outside as client",
         "n1-a -> tcp 192.0.2.2:30080 : refused",
         "outside -> tcp 203.0.113.50:80 : refused",
+        "n1-a -> tcp 203.0.113.50:80 : refused",
+        "n2-a -> tcp 203.0.113.50:80 : silence",
         "node-1 -> tcp 127.0.0.1:9090 : refused",
         "outside -> tcp 10.96.0.1:80 : silence",
         "n2-b -> tcp [2001:db8:113::7]:80 : silence",
