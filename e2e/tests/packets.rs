@@ -60,4 +60,29 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!(basics, endpoints);
+scenarios!(
+    basics,
+    changes,
+    detect_bridge,
+    detect_node,
+    detect_prefix,
+    endpoints,
+    externals,
+    hairpin,
+    leaving,
+    masquerade,
+    masquerade_all,
+    masquerade_all_no_detector,
+    masquerade_no_detector,
+    nodeports,
+    nodeports_everywhere,
+    nodeports_one_family,
+    nodeports_within,
+    policies,
+    ranges,
+    ranges_one_family,
+    rivals,
+    service_cidrs,
+    slices,
+    topology
+);
