@@ -61,6 +61,7 @@ macro_rules! scenarios {
 }
 
 scenarios!(
+    affinity,
     basics,
     changes,
     detect_bridge,
