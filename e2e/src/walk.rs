@@ -199,8 +199,12 @@ impl World {
             Fate::Rejected => Ok(End::Refused),
             Fate::Dropped => Ok(End::Silence),
             Fate::Forwarded(targets) => {
+                let comes_in = packet.interface.is_some();
                 let ends = targets.iter().map(|(target, source)| {
-                    self.deliver(judge, node, &self.translated(&flow, node, *target, *source))
+                    // What comes in and stays here passes no place where its source could be replaced.
+                    let stays = comes_in && is_here(target.ip());
+                    let source = if stays { Source::Kept } else { *source };
+                    self.deliver(judge, node, &self.translated(&flow, node, *target, source))
                 });
                 together(ends)
             }

@@ -87,6 +87,18 @@ fn all_that_can_be_reached_must_be_in_the_row_and_under_the_right_address() {
     assert!(reason.contains("either"), "{reason}");
 }
 
+#[test]
+fn what_comes_in_and_stays_keeps_its_source() {
+    let to_host = Fixed(vec![(
+        "node-1",
+        SERVICE,
+        to(&[("192.0.2.1:9090", Source::Replaced), ("192.0.2.2:9090", Source::Replaced)]),
+    )]);
+    let row = "outside -> tcp 10.96.0.1:80 : node-1 as client, node-2 as node-1";
+    assert_eq!(check(&to_host, row), Ok(()));
+    assert_eq!(check(&to_host, "node-1 -> tcp 10.96.0.1:80 : node-1 node-2 as node-1"), Ok(()));
+}
+
 /// What a judge is asked, as `source -> destination in interface`.
 struct Curious(std::cell::RefCell<Vec<String>>);
 
