@@ -9,6 +9,7 @@ use kubeweir_e2e::topology::{Member, Network, Topology};
 /// Runs all steps, and the last one again after all proxies were killed and started anew.
 fn run(scenario: &Scenario, network: Network) {
     let (topology, api) = (Topology::build(network), StandIn::start());
+    topology.add_addresses(&scenario.addresses);
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
@@ -59,4 +60,30 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!(basics, endpoints);
+scenarios!(
+    affinity,
+    basics,
+    changes,
+    detect_bridge,
+    detect_node,
+    detect_prefix,
+    endpoints,
+    externals,
+    hairpin,
+    leaving,
+    masquerade,
+    masquerade_all,
+    masquerade_all_no_detector,
+    masquerade_no_detector,
+    nodeports,
+    nodeports_everywhere,
+    nodeports_one_family,
+    nodeports_within,
+    policies,
+    ranges,
+    ranges_one_family,
+    rivals,
+    service_cidrs,
+    slices,
+    topology
+);
