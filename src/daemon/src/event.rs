@@ -1,4 +1,4 @@
-use kubeweir_plan::Facts;
+use kubeweir_plan::{Facts, FlowCheck};
 
 /// Everything that can happen to the loop.
 #[derive(Debug)]
@@ -7,4 +7,6 @@ pub enum Event {
     Cluster(kubeweir_cluster::Event),
     /// The host's addresses, complete.
     Host(Facts),
+    /// A check of tracked flows ended; one that failed comes back.
+    FlowsChecked(Result<(), Box<FlowCheck>>),
 }
