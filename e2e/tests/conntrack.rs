@@ -10,6 +10,7 @@ use std::time::Duration;
 use kubeweir_e2e::flows::{self, New};
 use kubeweir_e2e::generate;
 use kubeweir_e2e::proxy::{Ours, Proxy};
+use kubeweir_e2e::settle::wait_until_programmed;
 use kubeweir_e2e::topology::{Member, Network, Topology};
 use kubeweir_netlink::conntrack::{Client, Family, Filter};
 use kubeweir_playground::{Answer, Namespace, Server, Talker, Transport};
@@ -55,9 +56,10 @@ impl World {
         self.topology.member(name)
     }
 
-    /// Replaces all objects at once.
+    /// Replaces all objects at once, and waits until they are programmed: a flow that begins then goes the right way.
     fn set(&self, objects: &[Vec<Value>]) {
-        write(&self.manifests, objects);
+        let text = write(&self.manifests, objects);
+        wait_until_programmed(self.member("node-1"), &self.proxy, &[], &text);
     }
 
     /// The objects of a Service with a port `dns`: 53 on its addresses, `target` on its endpoints.
@@ -144,13 +146,14 @@ impl World {
     }
 }
 
-fn write(manifests: &TempDir, objects: &[Vec<Value>]) {
+fn write(manifests: &TempDir, objects: &[Vec<Value>]) -> String {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"},
         "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"},
             {"type": "InternalIP", "address": "2001:db8::1"}]}});
     let items: Vec<&Value> = std::iter::once(&node).chain(objects.iter().flatten()).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     generate::put(manifests.path(), "all.json", &list.to_string());
+    list.to_string()
 }
 
 fn server_of(answer: &Answer) -> Option<&str> {
@@ -324,6 +327,11 @@ fn flows_move_to_another_port_of_the_same_pod_and_end_with_their_service() {
 #[test]
 fn sctp_flows_move_too() {
     let world = World::new();
+    // Our talkers never get beyond the beginning of an association, which the kernel forgets within seconds.
+    for state in ["cookie_wait", "cookie_echoed"] {
+        let sysctl = format!("netfilter/nf_conntrack_sctp_timeout_{state}");
+        world.member("node-1").namespace.sysctl(&sysctl, "120").unwrap();
+    }
     let objects = |endpoint: At| [world.service("sctp", "SCTP", &addresses(50, 30050), 8053, &[endpoint])];
     world.set(&objects(at("n1-a")));
     let to = ["10.96.0.50:53", "192.0.2.1:30050", "[fd00:96::50]:53"];
