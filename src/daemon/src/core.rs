@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use kubeweir_cluster::{Event as ClusterEvent, Kind, Store, Trigger};
-use kubeweir_plan::{Changed, Facts, Finding, ObjectName, Options, Plan, Planner, Update};
+use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Update};
 
 use crate::Event;
+use crate::checks::Checks;
 use crate::mode::{Applied, Failure, Mode};
 use crate::pace::Pace;
 use crate::question::Question;
@@ -19,6 +20,7 @@ pub struct Core<M> {
     mode: M,
     pace: Pace,
     waiting: Waiting,
+    checks: Checks,
     /// Triggers from before this are not counted: we were not there to react.
     born: SystemTime,
     /// Findings told so far, so that each is told once.
@@ -33,6 +35,8 @@ struct Waiting {
     /// When the first of it happened.
     since: Option<Instant>,
     counts: Counts,
+    /// Flows that must not go on once it is in force.
+    flows: FlowCheck,
 }
 
 /// Events that changed something, by what they were about.
@@ -83,6 +87,7 @@ impl<M: Mode> Core<M> {
             facts: None,
             planner: Planner::new(options),
             mode,
+            checks: Checks::new(pace.longest_retry()),
             pace,
             waiting: Waiting::default(),
             born,
@@ -102,6 +107,10 @@ impl<M: Mode> Core<M> {
             Event::Host(facts) => {
                 self.waiting.changed.node |= self.facts.as_ref() != Some(&facts);
                 self.facts = Some(facts);
+                Counts::default()
+            }
+            Event::FlowsChecked(outcome) => {
+                self.checks.finished(outcome, now);
                 Counts::default()
             }
         };
@@ -142,6 +151,16 @@ impl<M: Mode> Core<M> {
         complete.then(|| self.pace.due(self.has_work(), now)).flatten()
     }
 
+    /// When a check of tracked flows is due.
+    pub fn check_due(&self, now: Instant) -> Option<Instant> {
+        self.checks.due(now)
+    }
+
+    /// The check to carry out now, if one is due: about plans that are in force. An [`Event`] tells what came of it.
+    pub fn take_check(&mut self, now: Instant) -> Option<FlowCheck> {
+        self.checks.take(now)
+    }
+
     /// How things stand.
     pub fn standing(&self) -> Standing {
         let node = self.store.snapshot().and_then(|snapshot| snapshot.node());
@@ -177,7 +196,9 @@ impl<M: Mode> Core<M> {
             self.mode.forget();
         }
         let whole = !self.mode.is_known();
-        let update = self.planner.update(snapshot, facts, &std::mem::take(&mut self.waiting.changed));
+        let changed = std::mem::take(&mut self.waiting.changed);
+        let mut update = self.planner.update(snapshot, facts, &changed);
+        self.waiting.flows.merge(std::mem::take(&mut update.flows));
         let outcome = program(&mut self.mode, self.planner.plan(), &update);
         let mut report = SyncReport {
             took: now() - started,
@@ -188,7 +209,9 @@ impl<M: Mode> Core<M> {
             outcome,
         };
         if report.outcome.is_ok() {
-            report.triggers = std::mem::take(&mut self.waiting).triggers;
+            let done = std::mem::take(&mut self.waiting);
+            report.triggers = done.triggers;
+            self.checks.add(done.flows);
         }
         self.pace.finished(report.outcome.is_ok(), whole, now());
         Some(report)

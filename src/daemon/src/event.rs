@@ -1,4 +1,4 @@
-use kubeweir_plan::Facts;
+use kubeweir_plan::{Facts, FlowCheck};
 
 use crate::question::Asked;
 
@@ -11,4 +11,6 @@ pub enum Event {
     Host(Facts),
     /// Somebody wants to know where a packet would go.
     Explain(Box<Asked>),
+    /// A check of tracked flows ended; one that failed comes back.
+    FlowsChecked(Result<(), Box<FlowCheck>>),
 }

@@ -4,15 +4,17 @@
 //! difference and commits it; what came of it is published for health, metrics and logs. No rule about Services is
 //! decided here.
 //!
-//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`run`], then the doors: [`host`], [`health`], [`metrics`],
-//! [`http`], and the commands.
+//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`run`], then the doors: [`host`], [`conntrack`], [`health`],
+//! [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod checks;
 pub mod cli;
 pub mod commands;
 pub mod configuration;
+pub mod conntrack;
 pub mod core;
 mod event;
 pub mod health;

@@ -83,6 +83,9 @@ pub struct PortPlan {
     pub family: Family,
     /// The ways in.
     pub frontends: Box<[Frontend]>,
+    /// Where flows of this port may keep going, ordered: every endpoint, here or elsewhere, that serves it, whatever policy
+    /// would choose today. `None` for TCP, whose endpoints tell their clients themselves that a connection is over.
+    pub keeps: Option<Arc<[SocketAddr]>>,
 }
 
 /// One way in: packets to this address and port.

@@ -12,8 +12,10 @@ mod namespace;
 mod probe;
 mod sctp;
 mod server;
+mod talker;
 
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
 pub use probe::{Answer, Probe, Transport, probe};
 pub use server::Server;
+pub use talker::Talker;
