@@ -29,6 +29,7 @@ struct World {
     topology: Topology,
     manifests: TempDir,
     proxy: Proxy,
+    flags: Vec<String>,
 }
 
 /// An endpoint and its conditions.
@@ -46,10 +47,15 @@ const fn at(member: &'static str) -> At {
 
 impl World {
     fn new() -> World {
+        World::with_flags(&[])
+    }
+
+    fn with_flags(flags: &[&str]) -> World {
         let (topology, manifests) = (Topology::build(Network::Routed), TempDir::new().unwrap());
         write(&manifests, &[]);
-        let proxy = start(&topology, &manifests);
-        World { topology, manifests, proxy }
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let proxy = start(&topology, &manifests, &flags);
+        World { topology, manifests, proxy, flags }
     }
 
     fn member(&self, name: &str) -> &Member {
@@ -59,7 +65,7 @@ impl World {
     /// Replaces all objects at once, and waits until they are programmed: a flow that begins then goes the right way.
     fn set(&self, objects: &[Vec<Value>]) {
         let text = write(&self.manifests, objects);
-        wait_until_programmed(self.member("node-1"), &self.proxy, &[], &text);
+        wait_until_programmed(self.member("node-1"), &self.proxy, &self.flags, &text);
     }
 
     /// The objects of a Service with a port `dns`: 53 on its addresses, `target` on its endpoints.
@@ -202,11 +208,16 @@ fn flows_move_when_their_endpoint_goes() {
     world.set(&objects(at("n1-b")));
     world.wait_for_all(&talkers, "n1-b");
     world.wait_for_ended(before, [7, 5]);
+    for family in ["IPv4", "IPv6"] {
+        let name = "kubeproxy_conntrack_reconciler_sync_duration_seconds_count";
+        assert!(world.proxy.count(&format!("{name}{{ip_family=\"{family}\"}}")) > 0);
+    }
 }
 
 #[test]
 fn flows_to_what_still_serves_and_flows_elsewhere_stay() {
-    let world = World::new();
+    // NodePorts on all addresses: the kernel cannot tell flows to them from others with the same port.
+    let world = World::with_flags(&["--nodeport-addresses=0.0.0.0/0,::/0"]);
     let far = world.member("outside");
     let _server = Server::start(&far.namespace, "far", &far.addresses, &[30021]).unwrap();
     let unready = At { serving: false, ..at("n1-a") };
@@ -351,19 +362,20 @@ fn a_restarted_proxy_ends_what_went_stale_while_it_was_away() {
     let talkers = ["10.96.0.60:53", "[fd00:96::60]:53"].map(|to| world.talker("outside", Transport::Udp, to));
     world.wait_for_all(&talkers, "n1-a");
     let next = objects(at("n1-b"));
-    let World { topology, manifests, proxy } = world;
+    let World { topology, manifests, proxy, flags } = world;
     drop(proxy);
     write(&manifests, &next);
     for talker in &talkers {
         assert_eq!(server_of(&talker.ask(Duration::from_secs(5))), Some("n1-a"));
     }
-    let world = World { proxy: start(&topology, &manifests), topology, manifests };
+    let world = World { proxy: start(&topology, &manifests, &flags), topology, manifests, flags };
     world.wait_for_all(&talkers, "n1-b");
     world.wait_for_ended([0, 0], [1, 1]);
 }
 
-fn start(topology: &Topology, manifests: &TempDir) -> Proxy {
-    let flags = vec![format!("--manifests={}", manifests.path().display())];
+fn start(topology: &Topology, manifests: &TempDir, flags: &[String]) -> Proxy {
+    let manifests = format!("--manifests={}", manifests.path().display());
+    let flags = std::iter::once(manifests).chain(flags.iter().cloned()).collect();
     let proxy = Proxy::ours(&topology.member("node-1").namespace, &Ours { flags, name: "node-1" });
     proxy.wait_for_log("synced everything");
     proxy

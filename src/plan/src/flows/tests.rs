@@ -325,16 +325,14 @@ fn scopes_stay_few() {
         service.ports = (1..=count).map(port).map(|p| ServicePort { node_port: 0, ..p }).collect();
         service
     };
-    let few = with_ports(8);
+    let most = u16::try_from(MOST_SCOPES).unwrap();
+    let few = with_ports(most);
     bench.put(few.clone());
-    let check = bench.slice(slice(&few, 8053, vec![endpoint(A)]));
-    let scopes = check.scopes();
-    assert_eq!(
-        scopes.iter().map(|scope| scope.port).collect::<Vec<_>>(),
-        (1..=8).map(Some).collect::<Vec<_>>()
-    );
+    let scopes = bench.slice(slice(&few, 8053, vec![endpoint(A)])).scopes();
+    let ports: Vec<_> = scopes.iter().map(|scope| scope.port).collect();
+    assert_eq!(ports, (1..=most).map(Some).collect::<Vec<_>>());
     assert!(scopes.iter().all(|scope| scope.address == Some("10.96.0.10".parse().unwrap())));
-    let many = with_ports(9);
+    let many = with_ports(most + 1);
     bench.put(many.clone());
     let check = bench.slice(slice(&many, 9053, vec![endpoint(A)]));
     let all = Scope { family: Family::V4, protocol: Protocol::Udp, port: None, address: None };
