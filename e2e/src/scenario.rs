@@ -13,7 +13,8 @@
 //! for the client's own, or the name of a member for one of that member's. `refused` is a reset or an ICMP error,
 //! `silence` is no answer. Lines that begin with `#` are for people.
 //!
-//! A file `setup` may say with which flags the proxies run and over which networks of pods, one line each:
+//! A file `setup` may say with which flags the proxies run and over which networks of pods, one line each; without the
+//! latter, rows must hold over all that are [healthy](Network::HEALTHY):
 //!
 //! ```text
 //! flags: --masquerade-all --nodeport-addresses=192.0.2.0/24
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use kubeweir_playground::{Answer, Probe, Transport};
 
-use crate::topology::{Member, Network, Topology};
+use crate::topology::{self, Member, Network, Topology};
 
 /// How long silence is listened to.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -107,7 +108,7 @@ pub fn load(directory: &Path) -> Scenario {
     let networks: Vec<Network> = named.collect();
     Scenario {
         flags: words("flags"),
-        networks: if networks.is_empty() { vec![Network::Routed] } else { networks },
+        networks: if networks.is_empty() { Network::HEALTHY.to_vec() } else { networks },
         steps: steps(directory),
     }
 }
@@ -242,12 +243,11 @@ fn admit(topology: &Topology, client: &Member, row: &Row, answer: &Answer) -> Re
     }
 }
 
-/// A node has its own addresses and those of the gateways to its pods.
+/// A node has its own addresses, those of the gateways to its pods, and those inside tunnels.
 fn addresses_of(member: &Member) -> Vec<IpAddr> {
     let mut addresses = member.addresses.to_vec();
-    if let Some(number) = member.name.strip_prefix("node-") {
-        addresses.push(format!("10.244.{number}.1").parse().unwrap());
-        addresses.push(format!("fd00:244:{number}::1").parse().unwrap());
+    if let Some(number) = member.name.strip_prefix("node-").map(|number| number.parse().unwrap()) {
+        addresses.extend(topology::gateways(number).into_iter().chain(topology::tunnel_ends(number)));
     }
     addresses
 }

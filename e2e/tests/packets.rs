@@ -34,29 +34,36 @@ fn run(scenario: &Scenario, network: Network) {
     hold("after a restart", check_when_settled(&topology, &start(), &scenario.flags, last));
 }
 
-fn scenario_named(name: &str) {
+fn load(name: &str) -> Scenario {
     let directory = scenario::all().into_iter().find(|path| path.ends_with(name));
-    let scenario = scenario::load(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")));
-    for network in &scenario.networks {
-        run(&scenario, *network);
-    }
+    scenario::load(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")))
 }
 
+/// A test for each scenario and each network that it is to hold over.
 macro_rules! scenarios {
-    ($($name:ident),*) => {
-        $(#[test]
-        fn $name() {
-            scenario_named(stringify!($name));
+    ($($name:ident: $($network:ident)*;)*) => {
+        $(mod $name {
+            $(#[test]
+            fn $network() {
+                super::run(&super::load(stringify!($name)), super::Network::named(stringify!($network)));
+            })*
         })*
 
-        #[test]
-        fn every_scenario_is_run() {
-            let listed = [$(stringify!($name)),*];
-            for path in scenario::all() {
-                assert!(listed.iter().any(|name| path.ends_with(name)), "{} is not run", path.display());
-            }
-        }
+        const RUN: &[(&str, &[&str])] = &[$((stringify!($name), &[$(stringify!($network)),*])),*];
     };
 }
 
-scenarios!(basics, endpoints);
+scenarios! {
+    basics: routed bridge vxlan;
+    endpoints: routed bridge vxlan;
+}
+
+#[test]
+fn every_scenario_is_run_over_every_network_it_names() {
+    for path in scenario::all() {
+        let listed = RUN.iter().find(|(name, _)| path.ends_with(name));
+        let (_, listed) = listed.unwrap_or_else(|| panic!("{} is not run", path.display()));
+        let named: Vec<&str> = scenario::load(&path).networks.iter().map(|network| network.name()).collect();
+        assert_eq!(*listed, named, "{}", path.display());
+    }
+}

@@ -9,11 +9,13 @@
 
 mod link;
 mod namespace;
+mod overlay;
 mod probe;
 mod sctp;
 mod server;
 
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
+pub use overlay::{Mac, Vxlan};
 pub use probe::{Answer, Probe, Transport, probe};
 pub use server::Server;

@@ -1,0 +1,83 @@
+//! Ways in which pods are wired in practice.
+
+/// How pods are wired to their node and to the pods of other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Network {
+    /// A veth pair for each pod and a route to it, no bridge; other nodes' pods by way of their node (like Calico).
+    Routed,
+    /// A bridge `cni0` on each node, healthy: hairpin mode on, `br_netfilter` on; host gateways between nodes.
+    Bridge,
+    /// As [`Network::Bridge`], with hairpin mode off.
+    BridgeNoHairpin,
+    /// As [`Network::Bridge`], with `br_netfilter` and hairpin mode off.
+    BridgeNoFilter,
+    /// As [`Network::Bridge`] on each node, with a VXLAN overlay between nodes (like flannel).
+    Vxlan,
+}
+
+/// How pods are wired to their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pods {
+    /// A veth pair and a route each.
+    Routed,
+    /// Ports of the bridge `cni0`.
+    Bridged {
+        /// Whether a port sends back out what came in through it.
+        hairpin: bool,
+        /// Whether what crosses the bridge meets the rules of IP (`br_netfilter`).
+        filtered: bool,
+    },
+}
+
+/// How the pods of other nodes are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Routes through the other node's own address (flannel's host-gw, Calico without an overlay).
+    HostGateways,
+    /// Through tunnels.
+    Vxlan,
+}
+
+impl Network {
+    /// All of them.
+    pub const ALL: [Network; 5] =
+        [Network::Routed, Network::Bridge, Network::BridgeNoHairpin, Network::BridgeNoFilter, Network::Vxlan];
+
+    /// Those that can do everything: scenarios run over these unless they say otherwise.
+    pub const HEALTHY: [Network; 3] = [Network::Routed, Network::Bridge, Network::Vxlan];
+
+    /// The network with this name.
+    pub fn named(name: &str) -> Network {
+        let found = Network::ALL.into_iter().find(|network| network.name() == name);
+        found.unwrap_or_else(|| panic!("no network {name}"))
+    }
+
+    /// Its name in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Network::Routed => "routed",
+            Network::Bridge => "bridge",
+            Network::BridgeNoHairpin => "bridge_no_hairpin",
+            Network::BridgeNoFilter => "bridge_no_filter",
+            Network::Vxlan => "vxlan",
+        }
+    }
+
+    /// How its pods are wired to their node.
+    pub const fn pods(self) -> Pods {
+        match self {
+            Network::Routed => Pods::Routed,
+            Network::Bridge | Network::Vxlan => Pods::Bridged { hairpin: true, filtered: true },
+            Network::BridgeNoHairpin => Pods::Bridged { hairpin: false, filtered: true },
+            Network::BridgeNoFilter => Pods::Bridged { hairpin: false, filtered: false },
+        }
+    }
+
+    /// How the pods of other nodes are reached.
+    pub const fn between(self) -> Between {
+        match self {
+            Network::Vxlan => Between::Vxlan,
+            _ => Between::HostGateways,
+        }
+    }
+}
