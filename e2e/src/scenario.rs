@@ -20,6 +20,8 @@
 //! flags: --masquerade-all --nodeport-addresses=192.0.2.0/24
 //! networks: routed
 //! ```
+//!
+//! and `sysctls: ipv4/conf/all/rp_filter=1` for settings of the nodes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -84,6 +86,8 @@ pub struct Scenario {
     pub flags: Vec<String>,
     /// How pods are wired, each in a run of its own.
     pub networks: Vec<Network>,
+    /// Sysctls of the nodes, below `/proc/sys/net`.
+    pub sysctls: Vec<(String, String)>,
     /// At least one.
     pub steps: Vec<Step>,
 }
@@ -104,11 +108,16 @@ pub fn load(directory: &Path) -> Scenario {
         let lines = setup.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
     };
+    let sysctl = |word: String| {
+        let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("no value: {word}"));
+        (name.to_owned(), value.to_owned())
+    };
     let named = words("networks").into_iter().map(|name| Network::named(&name));
     let networks: Vec<Network> = named.collect();
     Scenario {
         flags: words("flags"),
         networks: if networks.is_empty() { Network::HEALTHY.to_vec() } else { networks },
+        sysctls: words("sysctls").into_iter().map(sysctl).collect(),
         steps: steps(directory),
     }
 }

@@ -9,6 +9,11 @@ use kubeweir_e2e::topology::{Member, Network, Topology};
 /// Runs all steps, and the last one again after all proxies were killed and started anew.
 fn run(scenario: &Scenario, network: Network) {
     let (topology, api) = (Topology::build(network), StandIn::start());
+    for (node, (sysctl, value)) in
+        topology.nodes().flat_map(|node| scenario.sysctls.iter().map(move |s| (node, s)))
+    {
+        node.namespace.sysctl(sysctl, value).unwrap();
+    }
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
@@ -55,7 +60,12 @@ macro_rules! scenarios {
 
 scenarios! {
     basics: routed bridge vxlan;
+    bridge_no_filter: bridge_no_filter;
+    bridge_no_hairpin: bridge_no_hairpin;
     endpoints: routed bridge vxlan;
+    no_forwarding: routed;
+    strict_return_paths: routed bridge;
+    strict_return_paths_tunnel: vxlan;
 }
 
 #[test]
