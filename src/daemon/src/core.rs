@@ -9,6 +9,7 @@ use kubeweir_plan::{Changed, Facts, Finding, ObjectName, Options, Plan, Planner,
 use crate::Event;
 use crate::mode::{Applied, Failure, Mode};
 use crate::pace::Pace;
+use crate::prerequisites::{News, Pods, Prerequisites};
 
 /// All mutable state of the daemon.
 pub struct Core<M> {
@@ -22,6 +23,7 @@ pub struct Core<M> {
     born: SystemTime,
     /// Findings told so far, so that each is told once.
     told: BTreeMap<ObjectName, Vec<Finding>>,
+    prerequisites: Prerequisites,
 }
 
 /// What has happened since the last successful pass.
@@ -86,6 +88,7 @@ impl<M: Mode> Core<M> {
             waiting: Waiting::default(),
             born,
             told: BTreeMap::new(),
+            prerequisites: Prerequisites::default(),
         }
     }
 
@@ -96,6 +99,10 @@ impl<M: Mode> Core<M> {
             Event::Host(facts) => {
                 self.waiting.changed.node |= self.facts.as_ref() != Some(&facts);
                 self.facts = Some(facts);
+                Counts::default()
+            }
+            Event::Wiring(host) => {
+                self.prerequisites.host_is(host);
                 Counts::default()
             }
         };
@@ -157,6 +164,11 @@ impl<M: Mode> Core<M> {
         &mut self.mode
     }
 
+    /// What is new about the host's prerequisites. Nothing before the first pass, which knows how pods are told.
+    pub fn host_news(&mut self) -> Option<News> {
+        self.prerequisites.news()
+    }
+
     /// One pass. `None` as long as there is no complete snapshot.
     pub fn sync(&mut self, now: impl Fn() -> Instant) -> Option<SyncReport> {
         let (snapshot, facts) = (self.store.snapshot()?, self.facts.as_ref()?);
@@ -166,6 +178,10 @@ impl<M: Mode> Core<M> {
         }
         let whole = !self.mode.is_known();
         let update = self.planner.update(snapshot, facts, &std::mem::take(&mut self.waiting.changed));
+        self.prerequisites.pods_are(Pods {
+            sources: self.planner.plan().node.local_sources.clone(),
+            prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
+        });
         let outcome = program(&mut self.mode, self.planner.plan(), &update);
         let mut report = SyncReport {
             took: now() - started,

@@ -1,5 +1,7 @@
 use kubeweir_plan::Facts;
 
+use crate::prerequisites::Host;
+
 /// Everything that can happen to the loop.
 #[derive(Debug)]
 pub enum Event {
@@ -7,4 +9,6 @@ pub enum Event {
     Cluster(kubeweir_cluster::Event),
     /// The host's addresses, complete.
     Host(Facts),
+    /// How the host is wired, complete.
+    Wiring(Host),
 }

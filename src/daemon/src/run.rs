@@ -1,5 +1,6 @@
 //! Wiring: sources, the host, the loop on a thread of its own, and the servers.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
@@ -25,12 +26,15 @@ use crate::http::Pages;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
 use crate::pace::Pace;
+use crate::prerequisites::News;
 use crate::settings::{Settings, Source};
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
 /// Events folded at most before the loop looks at the clock again.
 const FOLD: usize = 16_384;
+/// Names that a log line shows at most.
+const FEW: usize = 4;
 
 /// Runs the daemon until `stop` resolves or something fails that cannot be retried. What is programmed stays.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -48,6 +52,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
     let ended = start_loop(core, queue, Publisher { metrics, health })?;
     let source = start_source(&settings, events.clone())?;
+    tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events));
     info!(node = %settings.plan.node_name, "running");
     tokio::select! {
@@ -105,6 +110,9 @@ async fn drive<M: Mode>(mut core: Core<M>, mut queue: mpsc::Receiver<Event>, pub
         {
             publisher.report(&report);
         }
+        if let Some(news) = core.host_news() {
+            publisher.tell(&news);
+        }
         publisher.stand(&core);
     }
 }
@@ -148,11 +156,35 @@ impl Publisher {
         }
     }
 
+    fn tell(&self, news: &News) {
+        self.metrics.host_judged(news.open);
+        for (finding, interfaces) in &news.found {
+            let (name, interfaces) = (finding.name(), few(interfaces));
+            if finding.is_grave() {
+                error!(finding = name, interfaces, "{finding}");
+            } else {
+                warn!(finding = name, interfaces, "{finding}");
+            }
+        }
+        for finding in &news.mended {
+            info!(finding = finding.name(), "mended: {finding}");
+        }
+        debug!(findings = news.open, "judged the host");
+    }
+
     fn stand<M: Mode>(&self, core: &Core<M>) {
         let standing = core.standing();
         self.metrics.stand(&standing);
         self.health.send_modify(|health| health.standing = standing);
     }
+}
+
+/// Some of many names; `None` for none.
+fn few(names: &BTreeSet<String>) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(FEW).map(String::as_str).collect();
+    let rest = names.len().saturating_sub(FEW);
+    let rest = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    (!shown.is_empty()).then(|| shown.join(" ") + &rest)
 }
 
 /// An error with its causes on one line.
