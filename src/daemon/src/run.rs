@@ -120,10 +120,14 @@ async fn drive<M: Mode>(mut core: Core<M>, mut queue: mpsc::Receiver<Event>, pub
 /// Folds an event and those that wait behind it.
 fn fold<M: Mode>(core: &mut Core<M>, event: Event, queue: &mut mpsc::Receiver<Event>, publisher: &Publisher) {
     let more = std::iter::from_fn(|| queue.try_recv().ok()).take(FOLD);
+    let mut asks_for_sync = false;
     for event in std::iter::once(event).chain(more) {
+        asks_for_sync |= !matches!(event, Event::Wiring(_));
         publisher.metrics.seen(core.take(event, Instant::now()));
     }
-    publisher.metrics.queued(SystemTime::now());
+    if asks_for_sync {
+        publisher.metrics.queued(SystemTime::now());
+    }
 }
 
 /// Tells the world.

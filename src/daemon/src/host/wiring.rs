@@ -38,9 +38,14 @@ async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) = new_multicast_connection(&groups).map_err(no_socket)?;
     tokio::spawn(connection);
+    let mut told = None;
     loop {
-        if events.send(Event::Wiring(read(&handle).await?)).await.is_err() {
-            return Ok(());
+        let host = read(&handle).await?;
+        if told.as_ref() != Some(&host) {
+            told = Some(host.clone());
+            if events.send(Event::Wiring(host)).await.is_err() {
+                return Ok(());
+            }
         }
         match tokio::time::timeout(LOOK_AGAIN, changes.next()).await {
             Ok(None) => return Ok(()),
