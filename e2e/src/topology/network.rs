@@ -5,13 +5,22 @@
 pub enum Network {
     /// A veth pair for each pod and a route to it, no bridge; other nodes' pods by way of their node (like Calico).
     Routed,
-    /// A bridge `cni0` on each node, healthy: hairpin mode on, `br_netfilter` on; host gateways between nodes.
+    /// A bridge `cni0` on each node, hairpin mode on, `br_netfilter` on; host gateways between nodes.
+    ///
+    /// A packet to a Service is translated on the bridge and goes from port to port; so does its answer, which is translated
+    /// back there. That is what `br_netfilter` is needed for: without it an answer between two pods of one bridge never
+    /// meets the host. With it, a pod that is its own endpoint is sent its packet through the port that it came in through,
+    /// and that is what hairpin mode is needed for.
     Bridge,
-    /// As [`Network::Bridge`], with hairpin mode off.
+    /// As [`Network::Bridge`], with hairpin mode off: a pod does not reach itself through a Service.
     BridgeNoHairpin,
-    /// As [`Network::Bridge`], with `br_netfilter` and hairpin mode off.
+    /// As [`Network::Bridge`], with `br_netfilter` off: a pod does not reach others of its bridge through a Service, but for
+    /// where it is masqueraded. Hairpin mode is off as well, to show that it does not matter here: packets to Services are
+    /// routed, and what a host sends into a bridge came in through no port of it.
     BridgeNoFilter,
-    /// As [`Network::Bridge`] on each node, with a VXLAN overlay between nodes (like flannel).
+    /// As [`Network::Bridge`] on each node, with a VXLAN overlay between nodes (like flannel, with `flannel.1` for IPv4 and
+    /// `flannel-v6.1` for IPv6, the latter over IPv6). Pods are not masqueraded on their way out of the cluster, so a pod and
+    /// another node's own address use the tunnel in one direction only.
     Vxlan,
 }
 
