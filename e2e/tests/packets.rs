@@ -46,26 +46,38 @@ fn load(name: &str) -> Scenario {
 
 /// A test for each scenario and each network that it is to hold over.
 macro_rules! scenarios {
-    ($($name:ident: $($network:ident)*;)*) => {
-        $(mod $name {
+    ($([$($name:ident)*] over $networks:tt;)*) => {
+        $($(scenario!($name over $networks);)*)*
+
+        const RUN: &[(&str, &[&str])] = &[$($((stringify!($name), &names!($networks)),)*)*];
+    };
+}
+
+macro_rules! scenario {
+    ($name:ident over [$($network:ident)*]) => {
+        mod $name {
             $(#[test]
             fn $network() {
                 super::run(&super::load(stringify!($name)), super::Network::named(stringify!($network)));
             })*
-        })*
+        }
+    };
+}
 
-        const RUN: &[(&str, &[&str])] = &[$((stringify!($name), &[$(stringify!($network)),*])),*];
+macro_rules! names {
+    ([$($name:ident)*]) => {
+        [$(stringify!($name)),*]
     };
 }
 
 scenarios! {
-    basics: routed bridge vxlan;
-    bridge_no_filter: bridge_no_filter;
-    bridge_no_hairpin: bridge_no_hairpin;
-    endpoints: routed bridge vxlan;
-    no_forwarding: routed;
-    strict_return_paths: routed bridge;
-    strict_return_paths_tunnel: vxlan;
+    [basics endpoints] over [routed bridge vxlan];
+    [pods_by_bridge] over [bridge vxlan];
+    [strict_return_paths] over [routed bridge];
+    [no_forwarding] over [routed];
+    [bridge_no_filter] over [bridge_no_filter];
+    [bridge_no_hairpin] over [bridge_no_hairpin];
+    [strict_return_paths_tunnel] over [vxlan];
 }
 
 #[test]

@@ -9,8 +9,9 @@ use tempfile::TempDir;
 const OPEN: &str = "kubeweir_host_findings";
 
 /// Starts the daemon on node-1 with no Services, and waits until it has judged the host.
-fn judged(topology: &Topology, manifests: &TempDir) -> Proxy {
-    let flags = vec![format!("--manifests={}", manifests.path().display())];
+fn judged(topology: &Topology, manifests: &TempDir, flags: &[&str]) -> Proxy {
+    let manifests = format!("--manifests={}", manifests.path().display());
+    let flags = flags.iter().map(|&flag| flag.to_owned()).chain([manifests]).collect();
     let proxy = Proxy::ours(&topology.member("node-1").namespace, &Ours { flags, name: "node-1" });
     proxy.wait_for_log("judged the host");
     proxy
@@ -30,7 +31,7 @@ fn check(network: Network, sysctls: &[(&str, &str)], expected: &[&str]) {
     for (name, value) in sysctls {
         topology.member("node-1").namespace.sysctl(name, value).unwrap();
     }
-    let proxy = judged(&topology, &manifests);
+    let proxy = judged(&topology, &manifests, &[]);
     assert_eq!(told(&proxy), expected.iter().map(|&line| line.to_owned()).collect(), "{}", network.name());
     assert_eq!(proxy.count(OPEN), expected.len() as u64);
 }
@@ -52,6 +53,17 @@ fn a_bridge_that_is_not_filtered_is_named_in_both_families() {
             "pods on cni0 that talk to a Service with an endpoint on the same bridge will not get answers over IPv6: net.bridge.bridge-nf-call-ip6tables is 0 finding=\"bridge-not-filtered\"",
         ],
     );
+}
+
+#[test]
+fn a_bridge_of_pods_is_known_by_its_name_if_that_is_how_pods_are_told() {
+    let (topology, manifests) = (Topology::build(Network::BridgeNoFilter), TempDir::new().unwrap());
+    let by_name = |name: &str| {
+        let bridge = format!("--pod-bridge-interface={name}");
+        let flags = ["--detect-local-mode=BridgeInterface", bridge.as_str()];
+        told(&judged(&topology, &manifests, &flags)).len()
+    };
+    assert_eq!((by_name(kubeweir_e2e::topology::POD_BRIDGE), by_name("docker0")), (2, 0));
 }
 
 #[test]
@@ -99,7 +111,7 @@ fn a_host_that_does_not_forward_is_named() {
 #[test]
 fn what_changes_on_a_port_is_told_and_so_is_its_mending() {
     let (topology, manifests) = (Topology::build(Network::Bridge), TempDir::new().unwrap());
-    let proxy = judged(&topology, &manifests);
+    let proxy = judged(&topology, &manifests, &[]);
     assert_eq!(proxy.count(OPEN), 0);
     let node = &topology.member("node-1").namespace;
     let bridge = kubeweir_playground::Bridge { here: node, name: kubeweir_e2e::topology::POD_BRIDGE };
