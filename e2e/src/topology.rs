@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kubeweir_playground::{Bridge, Namespace, Server, Veth};
 
-pub use network::{Between, Network, Pods};
+pub use network::{Between, Filtered, Network, Pods};
 pub use wiring::{POD_BRIDGE, TUNNEL_PORT, TUNNELS};
 
 /// Ports that servers in pods listen on.

@@ -72,7 +72,7 @@ macro_rules! names {
 
 scenarios! {
     [basics endpoints] over [routed bridge vxlan];
-    [pods_by_bridge] over [bridge vxlan];
+    [pods_by_bridge] over [bridge bridge_own_filter vxlan];
     [strict_return_paths] over [routed bridge];
     [no_forwarding] over [routed];
     [bridge_no_filter] over [bridge_no_filter];

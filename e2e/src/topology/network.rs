@@ -12,6 +12,8 @@ pub enum Network {
     /// meets the host. With it, a pod that is its own endpoint is sent its packet through the port that it came in through,
     /// and that is what hairpin mode is needed for.
     Bridge,
+    /// As [`Network::Bridge`], with `br_netfilter` off but for an option of the bridge itself, which is as good.
+    BridgeOwnFilter,
     /// As [`Network::Bridge`], with hairpin mode off: a pod does not reach itself through a Service.
     BridgeNoHairpin,
     /// As [`Network::Bridge`], with `br_netfilter` off: a pod does not reach others of its bridge through a Service, but for
@@ -34,8 +36,19 @@ pub enum Pods {
         /// Whether a port sends back out what came in through it.
         hairpin: bool,
         /// Whether what crosses the bridge meets the rules of IP (`br_netfilter`).
-        filtered: bool,
+        filtered: Filtered,
     },
+}
+
+/// What has packets that cross a bridge meet the rules of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtered {
+    /// The sysctls `net.bridge.bridge-nf-call-iptables` and `-ip6tables`.
+    BySysctl,
+    /// An option of the bridge's own.
+    ByOption,
+    /// Nothing.
+    Not,
 }
 
 /// How the pods of other nodes are reached.
@@ -49,10 +62,16 @@ pub enum Between {
 
 impl Network {
     /// All of them.
-    pub const ALL: [Network; 5] =
-        [Network::Routed, Network::Bridge, Network::BridgeNoHairpin, Network::BridgeNoFilter, Network::Vxlan];
+    pub const ALL: [Network; 6] = [
+        Network::Routed,
+        Network::Bridge,
+        Network::BridgeOwnFilter,
+        Network::BridgeNoHairpin,
+        Network::BridgeNoFilter,
+        Network::Vxlan,
+    ];
 
-    /// Those that can do everything: scenarios run over these unless they say otherwise.
+    /// Those of practice that can do everything: scenarios run over these unless they say otherwise.
     pub const HEALTHY: [Network; 3] = [Network::Routed, Network::Bridge, Network::Vxlan];
 
     /// The network with this name.
@@ -66,6 +85,7 @@ impl Network {
         match self {
             Network::Routed => "routed",
             Network::Bridge => "bridge",
+            Network::BridgeOwnFilter => "bridge_own_filter",
             Network::BridgeNoHairpin => "bridge_no_hairpin",
             Network::BridgeNoFilter => "bridge_no_filter",
             Network::Vxlan => "vxlan",
@@ -76,9 +96,10 @@ impl Network {
     pub const fn pods(self) -> Pods {
         match self {
             Network::Routed => Pods::Routed,
-            Network::Bridge | Network::Vxlan => Pods::Bridged { hairpin: true, filtered: true },
-            Network::BridgeNoHairpin => Pods::Bridged { hairpin: false, filtered: true },
-            Network::BridgeNoFilter => Pods::Bridged { hairpin: false, filtered: false },
+            Network::Bridge | Network::Vxlan => Pods::bridged(true, Filtered::BySysctl),
+            Network::BridgeOwnFilter => Pods::bridged(true, Filtered::ByOption),
+            Network::BridgeNoHairpin => Pods::bridged(false, Filtered::BySysctl),
+            Network::BridgeNoFilter => Pods::bridged(false, Filtered::Not),
         }
     }
 
@@ -88,5 +109,11 @@ impl Network {
             Network::Vxlan => Between::Vxlan,
             _ => Between::HostGateways,
         }
+    }
+}
+
+impl Pods {
+    const fn bridged(hairpin: bool, filtered: Filtered) -> Pods {
+        Pods::Bridged { hairpin, filtered }
     }
 }

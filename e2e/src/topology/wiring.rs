@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kubeweir_playground::{Bridge, Mac, Namespace, Veth, Vxlan};
 
-use super::{Between, Member, Network, Pods, gateways, pod_prefixes, tunnel_ends};
+use super::{Between, Filtered, Member, Network, Pods, gateways, pod_prefixes, tunnel_ends};
 
 /// The bridge that pods are behind, in networks that have one.
 pub const POD_BRIDGE: &str = "cni0";
@@ -25,7 +25,10 @@ pub(super) fn prepare(node: &Namespace, number: usize, pods: Pods) {
         node.address(POD_BRIDGE, IpNet::new(gateway, prefix.prefix_len()).unwrap()).unwrap();
     }
     for sysctl in ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"] {
-        node.sysctl(sysctl, if filtered { "1" } else { "0" }).unwrap();
+        node.sysctl(sysctl, if filtered == Filtered::BySysctl { "1" } else { "0" }).unwrap();
+    }
+    if filtered == Filtered::ByOption {
+        bridge.filter().unwrap();
     }
 }
 

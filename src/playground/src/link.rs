@@ -54,6 +54,13 @@ impl Bridge<'_> {
         self.here.network(&what, |handle| async move { handle.link().add(bridge).execute().await })
     }
 
+    /// Has what crosses the bridge meet the rules of IP whatever the sysctls say.
+    pub fn filter(&self) -> Result<(), Error> {
+        let bridge = LinkBridge::new(self.name).nf_call_iptables(true).nf_call_ip6tables(true).build();
+        let what = format!("filter {}", self.name);
+        self.here.network(&what, |handle| async move { handle.link().change(bridge).execute().await })
+    }
+
     /// Makes an interface of the same namespace a port of the bridge.
     pub fn enslave(&self, interface: &str) -> Result<(), Error> {
         let bridge = self.here.index(self.name)?;
