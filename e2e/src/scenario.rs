@@ -27,6 +27,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kubeweir_playground::{Answer, Probe, Transport};
@@ -41,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PROBES_EACH: usize = 16;
 /// Rows asked at a time. Over IPv6 a refusal of TCP takes the kernel a second where client and proxy share a machine: the
 /// error comes while the client still holds its socket.
-const PARALLEL: usize = 12;
+const PARALLEL: usize = 24;
 /// Probes where no answer is expected.
 const PROBES_NONE: usize = 1;
 
@@ -198,14 +199,13 @@ fn expected(text: &str) -> Result<Expect, String> {
 
 /// Asks all rows, several at a time, and returns what did not hold.
 pub fn check(topology: &Topology, rows: &[Row]) -> Vec<String> {
-    let parts = rows.chunks(rows.len().div_ceil(PARALLEL).max(1));
+    let rows = Mutex::new(rows.iter());
+    let work = || {
+        let next = || rows.lock().unwrap().next();
+        std::iter::from_fn(next).filter_map(|row| ask(topology, row).err()).collect::<Vec<_>>()
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .map(|part| {
-                scope
-                    .spawn(move || part.iter().filter_map(|row| ask(topology, row).err()).collect::<Vec<_>>())
-            })
-            .collect();
+        let threads: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
 }
