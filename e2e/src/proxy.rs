@@ -4,6 +4,7 @@
 //! example `kube-proxy --kubeconfig={kubeconfig} --hostname-override={node} --proxy-mode=nftables
 //! --cluster-cidr={cluster_cidr}`. Packet tests then run that, so that expectations can be held against it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use kubeweir_playground::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use crate::http;
 use crate::topology::POD_PREFIXES;
@@ -29,7 +31,7 @@ pub struct Proxy {
     child: Child,
     node: Namespace,
     log: PathBuf,
-    _directory: tempfile::TempDir,
+    _directory: TempDir,
 }
 
 /// How ours is started.
@@ -41,14 +43,18 @@ pub struct Ours<'a> {
 }
 
 impl Proxy {
-    /// The proxy that packet tests are about, fed by an API server.
+    /// The proxy that packet tests are about, fed by an API server. A file given with `--config` may leave the place of the
+    /// kubeconfig open.
     pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path, flags: &[String]) -> Proxy {
-        if let Ok(line) = std::env::var("KUBEWEIR_E2E_PROXY") {
-            return Proxy::start(node, other(&line, name, kubeconfig).args(flags));
-        }
-        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-        let flags = std::iter::once(kubeconfig).chain(flags.iter().cloned()).collect();
-        Proxy::ours(node, &Ours { flags, name })
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        let flags: Vec<String> =
+            flags.iter().map(|flag| filled_in(flag, directory.path(), kubeconfig)).collect();
+        let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
+        let mut command = match std::env::var("KUBEWEIR_E2E_PROXY") {
+            Ok(line) => other(&line, name, kubeconfig),
+            Err(_) => self::ours(name, [kubeconfig_flag]),
+        };
+        Proxy::start(node, command.args(flags), directory)
     }
 
     /// Whether tests that look inside the proxy make sense.
@@ -58,12 +64,11 @@ impl Proxy {
 
     /// Ours.
     pub fn ours(node: &Namespace, ours: &Ours<'_>) -> Proxy {
-        let mut command = Command::new(program());
-        Proxy::start(node, command.arg("-v=4").args(common_flags(ours.name)).args(&ours.flags))
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        Proxy::start(node, &mut self::ours(ours.name, &ours.flags), directory)
     }
 
-    fn start(node: &Namespace, command: &mut Command) -> Proxy {
-        let directory = tempfile::TempDir::with_prefix("kubeweir-e2e-").unwrap();
+    fn start(node: &Namespace, command: &mut Command, directory: TempDir) -> Proxy {
         let log = directory.path().join("log");
         let file = File::create(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -150,6 +155,21 @@ pub fn program() -> PathBuf {
         }
     }
     panic!("the kubeweir program is not built: run `cargo build` first");
+}
+
+fn ours(name: &str, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(program());
+    command.arg("-v=4").args(common_flags(name)).args(flags);
+    command
+}
+
+/// A flag whose file, if it names a configuration, is a copy with the kubeconfig in it.
+fn filled_in(flag: &str, directory: &Path, kubeconfig: &Path) -> String {
+    let Some(template) = flag.strip_prefix("--config=") else { return flag.to_owned() };
+    let text = std::fs::read_to_string(template).unwrap();
+    let copy = directory.join("config.yaml");
+    std::fs::write(&copy, text.replace("{kubeconfig}", &kubeconfig.display().to_string())).unwrap();
+    format!("--config={}", copy.display())
 }
 
 fn other(line: &str, node: &str, kubeconfig: &Path) -> Command {

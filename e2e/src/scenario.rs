@@ -10,18 +10,23 @@
 //! ```
 //!
 //! A row holds if every endpoint it names answers, none else does, and each sees the client under the address said: `client`
-//! for the client's own, or the name of a member for one of that member's. `refused` is a reset or an ICMP error,
-//! `silence` is no answer. Lines that begin with `#` are for people.
+//! for the client's own, or the name of a member for one of that member's. `one of` before the endpoints: only one of them
+//! answers, whichever, and the same one every time. `refused` is a reset or an ICMP error, `silence` is no answer. Lines
+//! that begin with `#` are for people.
 //!
-//! A file `setup` may say with which flags the proxies run and over which networks of pods, one line each; without the
-//! latter, rows must hold over all that are [healthy](Network::HEALTHY):
+//! A file `setup` may say with which flags the proxies run, over which networks of pods (if not all that are
+//! [healthy](Network::HEALTHY)), which sysctls and further addresses nodes have, and whose objects these are if not the
+//! scenario's own, one line each:
 //!
 //! ```text
 //! flags: --masquerade-all --nodeport-addresses=192.0.2.0/24
 //! networks: routed
+//! addresses: node-1=203.0.113.50 node-1=2001:db8:113::50
+//! objects-of: masquerade
+//! sysctls: ipv4/conf/all/rp_filter=1
 //! ```
 //!
-//! and `sysctls: ipv4/conf/all/rp_filter=1` for settings of the nodes.
+//! A file `config.yaml` beside it is given to the proxies with `--config`, `{kubeconfig}` in it filled in.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -66,6 +71,8 @@ pub struct Row {
 pub enum Expect {
     /// These servers answer, each seeing the client under this address.
     Reached(Vec<(String, SeenAs)>),
+    /// One of these servers answers every time, seeing the client under this address.
+    OneOf(Vec<(String, SeenAs)>),
     /// Refused.
     Refused,
     /// No answer.
@@ -73,7 +80,7 @@ pub enum Expect {
 }
 
 /// Under which address a server sees the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SeenAs {
     /// The client's own.
     Client,
@@ -89,8 +96,18 @@ pub struct Scenario {
     pub networks: Vec<Network>,
     /// Sysctls of the nodes, below `/proc/sys/net`.
     pub sysctls: Vec<(String, String)>,
+    /// Further addresses of nodes, on their loopback interface: it is no other interface's affair then.
+    pub addresses: Vec<(String, IpAddr)>,
     /// At least one.
     pub steps: Vec<Step>,
+}
+
+impl Scenario {
+    /// Whether it is about what proxies do, and not about what a network or a host does to packets: paper and upstream's tests
+    /// know routed pods only, and no sysctls.
+    pub fn is_about_proxies(&self) -> bool {
+        self.networks.contains(&Network::Routed) && self.sysctls.is_empty()
+    }
 }
 
 /// One step: its objects and its rows.
@@ -103,33 +120,58 @@ pub struct Step {
 
 /// The scenario in a directory.
 pub fn load(directory: &Path) -> Scenario {
-    let setup = directory.join("setup");
-    let setup = if setup.is_file() { read(&setup) } else { String::new() };
-    let words = |key: &str| -> Vec<String> {
-        let lines = setup.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
-    };
-    let sysctl = |word: String| {
-        let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("no value: {word}"));
-        (name.to_owned(), value.to_owned())
-    };
-    let named = words("networks").into_iter().map(|name| Network::named(&name));
-    let networks: Vec<Network> = named.collect();
+    let setup = Setup::read(directory);
+    let mut flags = setup.words("flags");
+    let config = directory.join("config.yaml");
+    flags.extend(config.is_file().then(|| format!("--config={}", config.display())));
+    let networks: Vec<Network> = setup.words("networks").iter().map(|name| Network::named(name)).collect();
+    let objects = setup.words("objects-of").pop().map(|name| directory.with_file_name(name));
     Scenario {
-        flags: words("flags"),
+        flags,
         networks: if networks.is_empty() { Network::HEALTHY.to_vec() } else { networks },
-        sysctls: words("sysctls").into_iter().map(sysctl).collect(),
-        steps: steps(directory),
+        sysctls: setup.words("sysctls").iter().map(|word| sysctl(word)).collect(),
+        addresses: setup.words("addresses").iter().map(|word| member_address(word)).collect(),
+        steps: steps(directory, objects.as_deref().unwrap_or(directory)),
     }
 }
 
-fn steps(directory: &Path) -> Vec<Step> {
-    let file = |number: usize, extension: &str| directory.join(format!("{number}.{extension}"));
-    let numbers = (1..).take_while(|number| file(*number, "yaml").is_file());
+/// The file `setup`; empty if there is none.
+struct Setup(String);
+
+impl Setup {
+    fn read(directory: &Path) -> Setup {
+        let path = directory.join("setup");
+        let text = if path.is_file() { read(&path) } else { String::new() };
+        let known = ["flags:", "networks:", "sysctls:", "addresses:", "objects-of:"];
+        for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+            assert!(known.iter().any(|key| line.starts_with(key)), "{}: what is {line:?}?", path.display());
+        }
+        Setup(text)
+    }
+
+    fn words(&self, key: &str) -> Vec<String> {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    }
+}
+
+fn sysctl(word: &str) -> (String, String) {
+    let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word} is not NAME=VALUE"));
+    (name.to_owned(), value.to_owned())
+}
+
+fn member_address(word: &str) -> (String, IpAddr) {
+    let parsed = word.split_once('=').and_then(|(name, ip)| Some((name.to_owned(), ip.parse().ok()?)));
+    parsed.unwrap_or_else(|| panic!("{word} is not NODE=ADDRESS"))
+}
+
+fn steps(directory: &Path, objects: &Path) -> Vec<Step> {
+    let table = |number: usize| directory.join(format!("{number}.packets"));
     let step = |number| Step {
-        objects: read(&file(number, "yaml")),
-        rows: parse(&file(number, "packets").display().to_string(), &read(&file(number, "packets"))),
+        objects: read(&objects.join(format!("{number}.yaml"))),
+        rows: parse(&table(number).display().to_string(), &read(&table(number))),
     };
+    let numbers = (1..).take_while(|number| table(*number).is_file());
     let steps: Vec<Step> = numbers.map(step).collect();
     assert!(!steps.is_empty(), "no scenario in {}", directory.display());
     steps
@@ -169,14 +211,12 @@ fn row(line: &str, place: &str) -> Result<Row, String> {
         "sctp" => Transport::Sctp,
         other => return Err(format!("{other} is no transport")),
     };
+    let expect = expected(expect.trim())?;
+    if transport == Transport::Sctp && expect == Expect::Refused {
+        return Err("a client of SCTP, which has a raw socket, hears of no refusal".to_owned());
+    }
     let to = to.trim().parse().map_err(|_| format!("{to} is no address with a port"))?;
-    Ok(Row {
-        client: client.trim().to_owned(),
-        transport,
-        to,
-        expect: expected(expect.trim())?,
-        place: place.to_owned(),
-    })
+    Ok(Row { client: client.trim().to_owned(), transport, to, expect, place: place.to_owned() })
 }
 
 fn expected(text: &str) -> Result<Expect, String> {
@@ -185,6 +225,13 @@ fn expected(text: &str) -> Result<Expect, String> {
         "silence" => return Ok(Expect::Silence),
         _ => {}
     }
+    match text.strip_prefix("one of ") {
+        Some(text) => Ok(Expect::OneOf(servers(text)?)),
+        None => Ok(Expect::Reached(servers(text)?)),
+    }
+}
+
+fn servers(text: &str) -> Result<Vec<(String, SeenAs)>, String> {
     let mut reached = Vec::new();
     for group in text.split(',') {
         let (servers, seen_as) = group.split_once(" as ").ok_or("no ' as '")?;
@@ -194,7 +241,7 @@ fn expected(text: &str) -> Result<Expect, String> {
         };
         reached.extend(servers.split_whitespace().map(|server| (server.to_owned(), seen_as.clone())));
     }
-    Ok(Expect::Reached(reached))
+    Ok(reached)
 }
 
 /// Asks all rows, several at a time, and returns what did not hold.
@@ -215,6 +262,7 @@ fn ask(topology: &Topology, row: &Row) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let (wanted, limit) = match &row.expect {
         Expect::Reached(servers) => (servers.len(), servers.len() * PROBES_EACH),
+        Expect::OneOf(_) => (usize::MAX, PROBES_EACH),
         Expect::Refused | Expect::Silence => (usize::MAX, PROBES_NONE),
     };
     let patience = if row.expect == Expect::Silence { SILENCE } else { PATIENCE };
@@ -230,6 +278,7 @@ fn ask(topology: &Topology, row: &Row) -> Result<(), String> {
         }
     }
     match row.expect {
+        Expect::OneOf(_) if seen.len() > 1 => Err(format!("{}: {row}: reached {seen:?}", row.place)),
         Expect::Reached(_) => Err(format!("{}: {row}: reached only {seen:?}", row.place)),
         _ => Ok(()),
     }
@@ -239,7 +288,7 @@ fn ask(topology: &Topology, row: &Row) -> Result<(), String> {
 fn admit(topology: &Topology, client: &Member, row: &Row, answer: &Answer) -> Result<(), String> {
     match (&row.expect, answer) {
         (Expect::Refused, Answer::Refused) | (Expect::Silence, Answer::Silence) => Ok(()),
-        (Expect::Reached(servers), Answer::Reached { server, seen_as }) => {
+        (Expect::Reached(servers) | Expect::OneOf(servers), Answer::Reached { server, seen_as }) => {
             let expected = servers.iter().find(|(name, _)| name == server);
             let (_, expected) = expected.ok_or_else(|| format!("reached {server}"))?;
             let addresses: Vec<IpAddr> = match expected {
@@ -281,6 +330,10 @@ mod tests {
             vec![reached("n1-b", SeenAs::Client), reached("n2-a", SeenAs::Client), reached("n1-a", node)];
         assert_eq!(rows[0].expect, Expect::Reached(expect));
         assert_eq!((rows[1].transport, rows[1].place.as_str()), (Transport::Udp, "x:4"));
+        let one = parse("x", "n1-a -> tcp 10.96.0.10:80 : one of n1-b n2-a as client");
+        let either = ["n1-b", "n2-a"].map(|name| reached(name, SeenAs::Client));
+        assert_eq!(one[0].expect, Expect::OneOf(either.to_vec()));
         assert!(row("a -> tcp 1.2.3.4:5 : b", "").is_err());
+        assert!(row("a -> sctp 1.2.3.4:5 : refused", "").is_err());
     }
 }

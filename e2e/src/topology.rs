@@ -81,6 +81,13 @@ impl Topology {
         &self.members
     }
 
+    /// Gives members further addresses, on their loopback interface.
+    pub fn add_addresses(&self, addresses: &[(String, IpAddr)]) {
+        for (name, address) in addresses {
+            self.member(name).namespace.address("lo", IpNet::from(*address)).unwrap();
+        }
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.name.starts_with("node-"))

@@ -14,6 +14,7 @@ fn run(scenario: &Scenario, network: Network) {
     {
         node.namespace.sysctl(sysctl, value).unwrap();
     }
+    topology.add_addresses(&scenario.addresses);
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
@@ -71,9 +72,11 @@ macro_rules! names {
 }
 
 scenarios! {
-    [basics endpoints] over [routed bridge vxlan];
+    [affinity basics changes endpoints externals hairpin leaving masquerade masquerade_all masquerade_all_no_detector masquerade_no_detector nodeports nodeports_everywhere nodeports_one_family nodeports_within policies ranges ranges_one_family rivals service_cidrs slices topology]
+        over [routed bridge vxlan];
     [pods_by_bridge] over [bridge bridge_own_filter vxlan];
     [strict_return_paths] over [routed bridge];
+    [detect_bridge detect_node detect_prefix] over [routed];
     [no_forwarding] over [routed];
     [bridge_no_filter] over [bridge_no_filter];
     [bridge_no_hairpin] over [bridge_no_hairpin];

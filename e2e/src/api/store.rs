@@ -179,7 +179,9 @@ impl Store {
     fn complete(&mut self, key: &Key, before: Option<&Value>, object: &mut Value) {
         let metadata = object["metadata"].as_object_mut().expect("metadata");
         let kept = |field: &str| before.map(|before| before["metadata"][field].clone());
-        let born = json!("2026-01-02T03:04:05Z");
+        // A real server lets nobody choose it; here objects may be as old as a scenario says.
+        let given = metadata.get("creationTimestamp").filter(|time| !time.is_null()).cloned();
+        let born = given.unwrap_or_else(|| json!("2026-01-02T03:04:05Z"));
         metadata.insert("creationTimestamp".into(), kept("creationTimestamp").unwrap_or(born));
         let uid = json!(format!("00000000-0000-0000-0000-{:012}", self.version + 1));
         metadata.insert("uid".into(), kept("uid").unwrap_or(uid));

@@ -68,7 +68,9 @@ impl Client {
         let kinds = self.list(message::GET_SET, family, name, decode::set)?;
         let mut sets = BTreeMap::new();
         for named in kinds.into_iter().filter(|named| named.table == name) {
-            let elements = self.elements(family, name, &named.name)?;
+            let is_ours = !named.object.is_dynamic();
+            let elements =
+                if is_ours { self.elements(family, name, &named.name)? } else { Elements::default() };
             self.keys.insert((family, name.to_owned(), named.name.clone()), named.object.key.clone());
             sets.insert(named.name, Set { kind: named.object, elements });
         }

@@ -14,21 +14,25 @@ pub enum DataType {
     Protocol,
     /// `inet_service`.
     Service,
+    /// `classid`: 32 bits in host byte order.
+    ClassId,
 }
 
 const BITS_PER_TYPE: u32 = 6;
 const TYPE_MASK: u32 = (1 << BITS_PER_TYPE) - 1;
 /// `enum byteorder` of nftables.
 pub(crate) const ORDER_UNKNOWN: u32 = 0;
+pub(crate) const ORDER_HOST: u32 = 1;
 pub(crate) const ORDER_BIG_ENDIAN: u32 = 2;
 
 impl DataType {
-    const ALL: [DataType; 5] = [
+    const ALL: [DataType; 6] = [
         DataType::Integer,
         DataType::Ipv4Address,
         DataType::Ipv6Address,
         DataType::Protocol,
         DataType::Service,
+        DataType::ClassId,
     ];
 
     const fn number(self) -> u32 {
@@ -38,13 +42,14 @@ impl DataType {
             DataType::Ipv6Address => 8,
             DataType::Protocol => 12,
             DataType::Service => 13,
+            DataType::ClassId => 23,
         }
     }
 
     /// Bytes of a value, without padding.
     pub(crate) const fn length(self) -> usize {
         match self {
-            DataType::Integer | DataType::Ipv4Address => 4,
+            DataType::Integer | DataType::Ipv4Address | DataType::ClassId => 4,
             DataType::Ipv6Address => 16,
             DataType::Protocol => 1,
             DataType::Service => 2,
@@ -82,7 +87,11 @@ pub(crate) fn length(types: &[DataType]) -> usize {
 
 /// `enum byteorder` for the set's user data: known for a single field, not for a concatenation.
 pub(crate) fn byte_order(types: &[DataType]) -> u32 {
-    if types.len() == 1 { ORDER_BIG_ENDIAN } else { ORDER_UNKNOWN }
+    match types {
+        [DataType::Integer | DataType::ClassId] => ORDER_HOST,
+        [_] => ORDER_BIG_ENDIAN,
+        _ => ORDER_UNKNOWN,
+    }
 }
 
 /// Writes a value as `nft` prints it: fields joined by ` . `; unknown bytes as hexadecimal.
@@ -107,10 +116,22 @@ pub(crate) fn print_range(types: &[DataType], from: &[u8], to: &[u8], out: &mut 
     }
 }
 
+/// Major and minor number, as `tc` writes them.
+fn class_id(id: u32) -> String {
+    match (id >> 16, id & 0xffff) {
+        (0, 0) => "none".to_owned(),
+        (0xffff, 0xffff) => "root".to_owned(),
+        (0, minor) => format!(":{minor:x}"),
+        (major, 0) => format!("{major:x}:"),
+        (major, minor) => format!("{major:x}:{minor:x}"),
+    }
+}
+
 fn print_field(kind: DataType, bytes: &[u8], out: &mut String) {
     // Writing to a String cannot fail.
     let _ = match (kind, bytes) {
         (DataType::Integer, &[a, b, c, d]) => write!(out, "{}", u32::from_ne_bytes([a, b, c, d])),
+        (DataType::ClassId, &[a, b, c, d]) => out.write_str(&class_id(u32::from_ne_bytes([a, b, c, d]))),
         (DataType::Ipv4Address, &[a, b, c, d]) => write!(out, "{}", Ipv4Addr::new(a, b, c, d)),
         (DataType::Ipv6Address, bytes) => match <[u8; 16]>::try_from(bytes) {
             Ok(octets) => write!(out, "{}", Ipv6Addr::from(octets)),

@@ -79,7 +79,8 @@ fn list(attribute: &Attribute<'_>) -> Result<Vec<Expr>, Error> {
 /// The declaration of a set or map. Fields of a type that we never use are left out, which makes the
 /// declaration differ from all of ours.
 pub(crate) fn set(message: &Message<'_>) -> Result<Named<SetKind>, Error> {
-    let kind = SetKind { flags: 0, key: Vec::new(), data: Vec::new(), udata: Vec::new(), text: None };
+    let kind =
+        SetKind { flags: 0, key: Vec::new(), data: Vec::new(), udata: Vec::new(), size: None, text: None };
     let mut named = Named { table: String::new(), name: String::new(), object: kind };
     for attribute in body(message) {
         let attribute = attribute?;
@@ -90,11 +91,22 @@ pub(crate) fn set(message: &Message<'_>) -> Result<Named<SetKind>, Error> {
             a::SET_FLAGS => kind.flags = attribute.be32()?,
             a::SET_KEY_TYPE => kind.key = datatype::split(attribute.be32()?).unwrap_or_default(),
             a::SET_DATA_TYPE => kind.data = datatype::split(attribute.be32()?).unwrap_or_default(),
+            a::SET_DESCRIPTION => kind.size = size(attribute.nested())?,
             a::SET_USERDATA => kind.udata = attribute.payload.to_vec(),
             _ => {}
         }
     }
     Ok(named)
+}
+
+fn size(attributes: Attributes<'_>) -> Result<Option<u32>, Error> {
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == a::DESCRIPTION_SIZE {
+            return attribute.be32().map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Appends the elements of one message.

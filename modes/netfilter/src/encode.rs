@@ -51,6 +51,7 @@ pub(crate) mod attribute {
     pub(crate) const SET_DATA_LENGTH: u16 = 7;
     pub(crate) const SET_DESCRIPTION: u16 = 9;
     pub(crate) const SET_ID: u16 = 10;
+    pub(crate) const DESCRIPTION_SIZE: u16 = 1;
     pub(crate) const DESCRIPTION_FIELDS: u16 = 2;
     pub(crate) const FIELD_LENGTH: u16 = 1;
     pub(crate) const SET_USERDATA: u16 = 13;
@@ -197,6 +198,9 @@ fn set_kind(kind: &SetKind, id: u32, w: &mut Writer) {
         w.be32(a::SET_DATA_LENGTH, length(&kind.data));
     }
     w.be32(a::SET_ID, id);
+    if let Some(size) = kind.size {
+        w.nest(a::SET_DESCRIPTION, |w| w.be32(a::DESCRIPTION_SIZE, size));
+    }
     if kind.is_ranges() {
         w.nest(a::SET_DESCRIPTION, |w| w.nest(a::DESCRIPTION_FIELDS, |w| field_lengths(kind, w)));
     }

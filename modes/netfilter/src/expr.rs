@@ -82,6 +82,19 @@ pub enum Expr {
         /// Matches keys that are *not* in the set.
         inverted: bool,
     },
+    /// Adds, refreshes or deletes an element of a dynamic map.
+    DynamicSet {
+        /// What to do.
+        action: SetAction,
+        /// Name of the map.
+        set: String,
+        /// First register of the key.
+        key: Register,
+        /// First register of the data.
+        data: Register,
+        /// Milliseconds until the element goes; 0 where it is not added.
+        timeout: u64,
+    },
     /// Draws a number.
     Number {
         /// Where to.
@@ -155,6 +168,17 @@ pub enum MetaKey {
     InputName,
     /// The transport protocol.
     L4Protocol,
+    /// The scheduling priority.
+    Priority,
+}
+
+/// `enum nft_dynset_ops`, as far as we use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetAction {
+    /// Adds the element, or starts its time anew if the key is there; its data stays then.
+    Update,
+    /// Deletes the element with the key, if there is one.
+    Delete,
 }
 
 /// `enum nft_payload_bases`.
@@ -185,13 +209,25 @@ pub enum NumberSource {
 }
 
 impl MetaKey {
-    const ALL: [MetaKey; 3] = [MetaKey::Mark, MetaKey::InputName, MetaKey::L4Protocol];
+    const ALL: [MetaKey; 4] = [MetaKey::Mark, MetaKey::InputName, MetaKey::L4Protocol, MetaKey::Priority];
 
     const fn number(self) -> u32 {
         match self {
             MetaKey::Mark => 3,
             MetaKey::InputName => 6,
             MetaKey::L4Protocol => 16,
+            MetaKey::Priority => 2,
+        }
+    }
+}
+
+impl SetAction {
+    const ALL: [SetAction; 2] = [SetAction::Update, SetAction::Delete];
+
+    const fn number(self) -> u32 {
+        match self {
+            SetAction::Update => 1,
+            SetAction::Delete => 2,
         }
     }
 }
@@ -266,6 +302,13 @@ mod attribute {
     pub(super) const LOOKUP_SREG: u16 = 2;
     pub(super) const LOOKUP_DREG: u16 = 3;
     pub(super) const LOOKUP_FLAGS: u16 = 5;
+    pub(super) const DYNSET_NAME: u16 = 1;
+    pub(super) const DYNSET_OP: u16 = 3;
+    pub(super) const DYNSET_KEY: u16 = 4;
+    pub(super) const DYNSET_DATA: u16 = 5;
+    pub(super) const DYNSET_TIMEOUT: u16 = 6;
+    pub(super) const DYNSET_EXPRESSION: u16 = 7;
+    pub(super) const DYNSET_FLAGS: u16 = 9;
     pub(super) const NG_DREG: u16 = 1;
     pub(super) const NG_MODULUS: u16 = 2;
     pub(super) const NG_TYPE: u16 = 3;

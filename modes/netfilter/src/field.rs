@@ -16,6 +16,8 @@ pub enum Field {
     Protocol,
     /// `th dport`: the destination port of TCP, UDP and SCTP alike.
     DestinationPort,
+    /// `meta priority`: the packet's scheduling priority, which rules can use as a place to keep a number in.
+    Priority,
     /// A number from 0 to the modulus, exclusive.
     Number {
         /// How the number is drawn.
@@ -47,6 +49,7 @@ const DESC_IP: u32 = 12;
 const DESC_IP6: u32 = 13;
 const TRANSPORT_DPORT: u32 = 2;
 const META_L4PROTO: u32 = 16;
+const META_PRIORITY: u32 = 2;
 
 impl Field {
     /// The data type of the value.
@@ -56,6 +59,7 @@ impl Field {
             (Field::SourceAddress | Field::DestinationAddress, Family::Ip6) => DataType::Ipv6Address,
             (Field::Protocol, _) => DataType::Protocol,
             (Field::DestinationPort, _) => DataType::Service,
+            (Field::Priority, _) => DataType::ClassId,
             (Field::Number { .. }, _) => DataType::Integer,
         }
     }
@@ -64,7 +68,7 @@ impl Field {
     fn width(self, family: Family) -> usize {
         match self {
             Field::SourceAddress | Field::DestinationAddress => family.address_length(),
-            Field::Protocol | Field::DestinationPort | Field::Number { .. } => 4,
+            Field::Protocol | Field::DestinationPort | Field::Priority | Field::Number { .. } => 4,
         }
     }
 
@@ -86,6 +90,7 @@ impl Field {
                 out.push(Expr::Payload { base: PayloadBase::Network, offset, length, dreg });
             }
             Field::Protocol => out.push(Expr::Meta { key: MetaKey::L4Protocol, dreg }),
+            Field::Priority => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
             Field::DestinationPort => {
                 out.push(Expr::Payload { base: PayloadBase::Transport, offset: 2, length: 2, dreg });
             }
@@ -120,6 +125,10 @@ impl Field {
                 udata::put_u32(&mut entries, 0, META_L4PROTO);
                 EXPR_META
             }
+            Field::Priority => {
+                udata::put_u32(&mut entries, 0, META_PRIORITY);
+                EXPR_META
+            }
             // A set has no rule whose source or offset would matter: nft names the number by its range.
             Field::Number { modulus, .. } => {
                 udata::put_u32(&mut entries, 0, NumberSource::Random.number());
@@ -148,6 +157,7 @@ impl Field {
             Field::DestinationAddress => format!("{family} daddr"),
             Field::Protocol => "meta l4proto".to_owned(),
             Field::DestinationPort => "th dport".to_owned(),
+            Field::Priority => "meta priority".to_owned(),
             Field::Number { choice, modulus } => choice.text(family, modulus),
         }
     }
@@ -173,13 +183,17 @@ impl fmt::Display for Choice {
     }
 }
 
+/// Bytes that the fields take side by side.
+pub(crate) fn width(fields: &[Field], family: Family) -> usize {
+    fields.iter().map(|field| field.width(family)).sum()
+}
+
 /// Where `nft` loads what it hashes: this many bytes behind the key.
 const SCRATCH_GAP: usize = 16;
 
 /// Loads the fields side by side, the first into [`Register::FIRST`].
 pub(crate) fn load(fields: &[Field], family: Family, out: &mut Vec<Expr>) {
-    let end = fields.iter().fold(Register::FIRST, |at, field| at.after(field.width(family)));
-    let scratch = end.after(SCRATCH_GAP);
+    let scratch = Register::FIRST.after(width(fields, family) + SCRATCH_GAP);
     let mut at = Register::FIRST;
     for field in fields {
         field.load(family, at, scratch, out);

@@ -1,4 +1,4 @@
-//! Sets and maps. In this workspace every set is named and every map holds an address and a port.
+//! Sets and maps. In this workspace every set is named, and every map holds an address and a port or a packet priority.
 
 use std::sync::Arc;
 
@@ -7,9 +7,11 @@ use crate::field::{self, Field};
 use crate::value::{Data, Key};
 use crate::{Family, udata};
 
-/// `NFT_SET_INTERVAL`, `NFT_SET_MAP` and `NFT_SET_CONCAT`.
+/// `NFT_SET_INTERVAL`, `NFT_SET_MAP` and, below, `NFT_SET_CONCAT`.
 const FLAG_INTERVAL: u32 = 0x4;
 const FLAG_MAP: u32 = 0x8;
+/// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: elements come by rules and go by time.
+const FLAGS_DYNAMIC: u32 = 0x10 | 0x20;
 const FLAG_CONCAT: u32 = 0x80;
 
 /// A set or a map with its elements.
@@ -28,6 +30,8 @@ pub struct SetKind {
     pub(crate) key: Vec<DataType>,
     pub(crate) data: Vec<DataType>,
     pub(crate) udata: Vec<u8>,
+    /// How many elements a dynamic map may have; the kernel makes room for so many. `None` for sets of any size.
+    pub(crate) size: Option<u32>,
     /// What `nft` prints behind `typeof`; `None` for a set read from the kernel.
     pub(crate) text: Option<Arc<str>>,
 }
@@ -60,6 +64,18 @@ impl SetKind {
         SetKind::new(family, key, &[Field::DestinationAddress, Field::DestinationPort])
     }
 
+    /// A map from these fields to a packet priority.
+    pub fn priority_map(family: Family, key: &[Field]) -> SetKind {
+        SetKind::new(family, key, &[Field::Priority])
+    }
+
+    /// A map from these fields to a packet priority that rules fill and time empties. Its elements are the kernel's
+    /// business: they are neither read nor compared.
+    pub fn dynamic_priority_map(family: Family, key: &[Field], size: u32) -> SetKind {
+        let kind = SetKind::priority_map(family, key);
+        SetKind { flags: kind.flags | FLAGS_DYNAMIC, size: Some(size), ..kind }
+    }
+
     /// A set keyed by these fields whose last one holds ranges. Ranges must not overlap.
     pub fn ranges(family: Family, key: &[Field]) -> SetKind {
         let kind = SetKind::set(family, key);
@@ -76,6 +92,7 @@ impl SetKind {
             key: field::data_types(key, family),
             data: field::data_types(data, family),
             udata: declaration(family, key, data),
+            size: None,
             text: Some(text.into()),
         }
     }
@@ -83,6 +100,11 @@ impl SetKind {
     /// Whether elements carry data.
     pub fn is_map(&self) -> bool {
         self.flags & FLAG_MAP != 0
+    }
+
+    /// Whether rules put elements in and time takes them out.
+    pub fn is_dynamic(&self) -> bool {
+        self.flags & FLAGS_DYNAMIC != 0
     }
 
     /// Whether the last field of keys is a range.
@@ -94,8 +116,8 @@ impl SetKind {
 /// The kernel's view of two declarations: the printable text follows from the rest.
 impl PartialEq for SetKind {
     fn eq(&self, other: &SetKind) -> bool {
-        let view = |kind: &SetKind| (kind.flags, kind.key.clone(), kind.data.clone(), kind.udata.clone());
-        view(self) == view(other)
+        (self.flags, self.size) == (other.flags, other.size)
+            && (&self.key, &self.data, &self.udata) == (&other.key, &other.data, &other.udata)
     }
 }
 

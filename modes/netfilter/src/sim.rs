@@ -1,7 +1,10 @@
 //! A kernel that exists in memory and refuses what the real one refuses (feature `sim`, never in the release).
 //!
 //! Commits are atomic; missing objects are `ENOENT`, objects in use are `EBUSY`, clashing ones `EEXIST`. The suite
-//! in `tests/kernel.rs` of this crate holds it to the real kernel.
+//! in `tests/door.rs` of this crate holds it to the real kernel. What becomes of a packet in its tables is asked in
+//! [`packet`].
+
+pub mod packet;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +34,7 @@ impl Simulated {
 
 impl Kernel for Simulated {
     fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError> {
-        let tables = tables.iter().map(|(family, name)| self.table(*family, name).cloned()).collect();
+        let tables = tables.iter().map(|(family, name)| self.table(*family, name).map(listed)).collect();
         Ok(Observation { tables, generation: Some(self.generation) })
     }
 
@@ -58,6 +61,15 @@ impl Kernel for Simulated {
         self.tables = next;
         Ok(())
     }
+}
+
+/// A table as it is read: without what rules have learnt.
+fn listed(table: &Table) -> Table {
+    let mut table = table.clone();
+    for set in table.sets.values_mut().filter(|set| set.kind.is_dynamic()) {
+        set.elements = Elements::default();
+    }
+    table
 }
 
 fn refused(operation: &str, errno: Errno) -> CommitError {
@@ -182,7 +194,7 @@ fn jumped_to(table: &Table) -> BTreeSet<&str> {
 fn looked_up(table: &Table) -> BTreeSet<&str> {
     expressions(table)
         .filter_map(|expression| match expression {
-            Expr::Lookup { set, .. } => Some(set.as_str()),
+            Expr::Lookup { set, .. } | Expr::DynamicSet { set, .. } => Some(set.as_str()),
             _ => None,
         })
         .collect()

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::Family;
-use crate::expr::{CtKey, Expr, MetaKey, PayloadBase, Verdict};
+use crate::expr::{CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
 use crate::field::{self, Field};
 use crate::register::Register;
 
@@ -27,6 +27,30 @@ pub enum Statement {
         /// Fields that make up the map's key.
         key: Vec<Field>,
         /// Name of a map whose data is an address and a port.
+        map: String,
+    },
+    /// Sets the packet's priority to what the map holds for the key. No entry: the rule ends without effect.
+    SetPriority {
+        /// Fields that make up the map's key.
+        key: Vec<Field>,
+        /// Name of a map whose data is a priority.
+        map: String,
+    },
+    /// Keeps the packet's priority in a dynamic map under the key, or, if the key is there, starts its time anew and leaves
+    /// the kept priority as it is. A full map: the rule ends without effect.
+    Remember {
+        /// Fields that make up the map's key.
+        key: Vec<Field>,
+        /// Name of a dynamic map whose data is a priority.
+        map: String,
+        /// Seconds until the element goes.
+        timeout: u32,
+    },
+    /// Deletes the key's element of a dynamic map, if there is one.
+    Forget {
+        /// Fields that make up the map's key.
+        key: Vec<Field>,
+        /// Name of a dynamic map whose data is a priority.
         map: String,
     },
     /// ICMP port unreachable, for every protocol.
@@ -98,6 +122,16 @@ impl Statement {
                 let port = Register::FIRST.after(family.address_length());
                 out.push(Expr::DestinationNat { family: family.number(), address: Register::FIRST, port });
             }
+            Statement::SetPriority { key, map } => {
+                field::load(key, family, out);
+                let (set, sreg, dreg) = (map.clone(), Register::FIRST, Some(Register::FIRST));
+                out.push(Expr::Lookup { set, sreg, dreg, inverted: false });
+                out.push(Expr::SetMeta { key: MetaKey::Priority, sreg });
+            }
+            Statement::Remember { key, map, timeout } => {
+                dynamic(SetAction::Update, key, map, 1000 * u64::from(*timeout), family, out);
+            }
+            Statement::Forget { key, map } => dynamic(SetAction::Delete, key, map, 0, family, out),
             Statement::Reject => out.push(Expr::Reject { kind: 0, code: port_unreachable(family) }),
             Statement::Verdict(verdict) => out.push(Expr::Verdict(verdict.clone())),
         }
@@ -113,6 +147,16 @@ impl Statement {
             Statement::Masquerade => write!(out, "masquerade fully-random"),
             Statement::DestinationNat { key, map } => {
                 write!(out, "dnat {family} to {} map @{map}", field::text(key, family))
+            }
+            Statement::SetPriority { key, map } => {
+                write!(out, "meta priority set {} map @{map}", field::text(key, family))
+            }
+            Statement::Remember { key, map, timeout } => {
+                let key = field::text(key, family);
+                write!(out, "update @{map} {{ {key} timeout {timeout}s : meta priority }}")
+            }
+            Statement::Forget { key, map } => {
+                write!(out, "delete @{map} {{ {} : meta priority }}", field::text(key, family))
             }
             Statement::Reject => write!(out, "reject"),
             Statement::Verdict(Verdict::Drop) => write!(out, "drop"),
@@ -164,6 +208,23 @@ impl Match {
             Match::NotInputInterface(name) => write!(out, "iifname != \"{name}\""),
         };
     }
+}
+
+/// Where `nft` 1.0.6 puts the data of an element at the earliest.
+const WIDE_REGISTER: usize = 16;
+
+fn dynamic(
+    action: SetAction,
+    fields: &[Field],
+    map: &str,
+    timeout: u64,
+    family: Family,
+    out: &mut Vec<Expr>,
+) {
+    field::load(fields, family, out);
+    let data = Register::FIRST.after(field::width(fields, family).max(WIDE_REGISTER));
+    out.push(Expr::Meta { key: MetaKey::Priority, dreg: data });
+    out.push(Expr::DynamicSet { action, set: map.to_owned(), key: Register::FIRST, data, timeout });
 }
 
 fn lookup(key: &[Field], set: &str, inverted: bool, family: Family, out: &mut Vec<Expr>) {

@@ -42,6 +42,12 @@ fn print_set(name: &str, set: &Set, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if set.kind.is_ranges() {
         writeln!(f, "\t\tflags interval")?;
     }
+    if set.kind.is_dynamic() {
+        writeln!(f, "\t\tflags dynamic,timeout")?;
+    }
+    if let Some(size) = set.kind.size {
+        writeln!(f, "\t\tsize {size}")?;
+    }
     if !set.elements.is_empty() {
         writeln!(f, "\t\telements = {{")?;
         for element in &set.elements {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use common::{FRONTEND, golden, nft, sample};
+use common::{FRONTEND, affinity, golden, nft, sample};
 use kubeweir_netfilter::{
     Chain, Client, Commit, CommitError, Data, Element, Elements, Family, Hook, HookPoint, Kernel, Key,
     Observation, Operation, Set, SetKind, Table, diff,
@@ -45,6 +45,23 @@ fn what_was_committed_is_what_is_read_and_the_second_difference_is_empty() {
         inside(|client, _| {
             bring(client, &golden(family));
             assert_settled(client, &golden(family));
+        });
+    }
+}
+
+#[test]
+fn what_rules_learn_is_left_alone() {
+    for family in Family::ALL {
+        inside(|client, namespace| {
+            let table = affinity(family);
+            bring(client, &table);
+            assert_settled(client, &table);
+            let vip = sample(family).vip;
+            let learnt = format!("{{ {vip} . {vip} . tcp . 443 timeout 1h : c001:2345 }}");
+            nft(namespace, &["add", "element", &family.to_string(), "golden", "affinity", &learnt], "");
+            assert_settled(client, &table);
+            let listing = nft(namespace, &["list", "ruleset"], "");
+            assert!(listing.contains("update @affinity {") && listing.contains("c001:2345 }"), "{listing}");
         });
     }
 }

@@ -21,7 +21,7 @@ pub fn tables(plan: &Plan, options: Options) -> [Table; 2] {
 
 /// The tables without Services' elements, for what a tally will hold after a change.
 pub(crate) fn layouts(plan: &Plan, tally: &Tally, change: &TallyChange, options: Options) -> [Table; 2] {
-    Family::ALL.map(|family| layout::table(family, &plan.node, &tally.classes(change, family), options))
+    Family::ALL.map(|family| layout::table(family, &plan.node, &tally.used(change, family), options))
 }
 
 /// Puts elements into the tables made for them.

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use kubeweir_netfilter::{Data, Element, Family, Key};
 use kubeweir_plan::{Client, Frontend, FrontendAddress, Pool, PortPlan, Scope, ServicePlan, Verdict};
 
-use crate::frontends::{Bench, family, is_split, lists, place_and_key};
+use crate::affinity::identities;
+use crate::frontends::{Bench, affinity, family, is_split, lists, place_and_key};
 use crate::names::{List, Place, SetId, class};
 use crate::seating::Seating;
 
@@ -58,6 +59,9 @@ impl Sink<'_> {
         if frontend.scope == Scope::External && frontend.masquerade.contains(Client::Outside) {
             self.named(SetId::Masqueraded(place), key);
         }
+        if let Some(seconds) = affinity(frontend) {
+            self.named(SetId::Sticky(place, seconds), key);
+        }
         if is_split(frontend) {
             self.named(SetId::PolicyLocal(place), key);
         }
@@ -85,8 +89,19 @@ impl Sink<'_> {
         self.named(SetId::Slots(place, list, class(pool.targets.len())), key);
         let bench = Bench { family: self.family, place, list, key };
         let seats = self.seating.order(&bench, pool);
+        if pool.affinity.is_some() {
+            return self.sticky(&bench, &seats);
+        }
         for (slot, target) in (0..).zip(seats.iter()) {
             self.put(SetId::Endpoints(place, list), Element::of_map(key.number(slot), data(*target)));
+        }
+    }
+
+    fn sticky(&mut self, Bench { place, list, key, .. }: &Bench, seats: &[SocketAddr]) {
+        for ((slot, target), id) in (0..).zip(seats).zip(identities(seats)) {
+            let by_slot = Element::of_map(key.number(slot), Data::EMPTY.number(id));
+            self.put(SetId::StickySlots(*place, *list), by_slot);
+            self.put(SetId::StickyEndpoints(*place, *list), Element::of_map(key.number(id), data(*target)));
         }
     }
 

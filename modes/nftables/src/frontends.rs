@@ -38,6 +38,14 @@ pub(crate) fn lists(frontend: &Frontend) -> impl Iterator<Item = (List, &Verdict
     [(List::Main, &frontend.inside)].into_iter().chain(outside)
 }
 
+/// For how many seconds clients of the frontend keep their endpoint.
+pub(crate) fn affinity(frontend: &Frontend) -> Option<u32> {
+    lists(frontend).find_map(|(_, verdict)| match verdict {
+        Verdict::Forward(pool) => pool.affinity,
+        _ => None,
+    })
+}
+
 /// Whether the frontend tells clients apart.
 pub(crate) fn is_split(frontend: &Frontend) -> bool {
     let marks_all = frontend.masquerade == Clients::ALL;

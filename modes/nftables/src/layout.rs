@@ -1,5 +1,7 @@
 //! The table without its Services: chains, rules and set declarations.
 //!
+//! Rules that keep clients to their endpoint are in [`sticky`].
+//!
 //! ```text
 //! prerouting -110, output -110   new connections to @filtered-services from elsewhere than @allowed-sources: drop
 //! prerouting -100, output -100   services: to a ClusterIP, an external address or a NodePort?
@@ -7,6 +9,8 @@
 //! input, forward, output 0       new connections still addressed to a frontend: drop or reject
 //! postrouting 100                marked, or an endpoint to itself: masquerade
 //! ```
+
+mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +22,7 @@ use kubeweir_plan::{Client, Clients, LocalSources, NodePlan, NodePortAddresses};
 
 use crate::names::{
     List, Place, SetId, TABLE, hairpin_fields, is_exact, pick_chain, policy_local_chain, slot, slot_fields,
-    source_fields, throw_chain,
+    source_fields, sticky_chain, throw_chain,
 };
 
 /// What the layout depends on besides the plan.
@@ -28,8 +32,14 @@ pub struct Options {
     pub masquerade_mark: u32,
 }
 
-/// Classes in use, by where and in which list.
-pub type Classes = BTreeSet<(Place, List, u32)>;
+/// What the layout follows of the Services: what kinds of frontends there are, never how many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Classes of endpoint counts, by where and in which list.
+    pub classes: BTreeSet<(Place, List, u32)>,
+    /// Seconds for which clients keep their endpoint, by where.
+    pub affinities: BTreeSet<(Place, u32)>,
+}
 
 const DESTINATION_NAT: i32 = -100;
 const SOURCE_NAT: i32 = 100;
@@ -41,25 +51,51 @@ const BEFORE_NAT: i32 = -110;
 const THROWS: usize = 16;
 
 /// The table of one family, with the node's own elements and without any Service's.
-pub fn table(family: Family, node: &NodePlan, classes: &Classes, options: Options) -> Table {
-    let build = Build { family, node, mark: options.masquerade_mark };
+pub fn table(family: Family, node: &NodePlan, used: &Used, options: Options) -> Table {
+    let build = Build { family, node, used, mark: options.masquerade_mark };
     let mut table = Table::new(family, TABLE);
-    let slots = classes.iter().map(|(place, list, class)| SetId::Slots(*place, *list, *class));
-    for id in SetId::fixed().chain(slots) {
+    for id in SetId::fixed().chain(used.sets()) {
         let elements = if id == SetId::NodePortIps { build.node_port_ips() } else { Elements::default() };
         table.sets.insert(id.to_string(), Set { kind: id.kind(family), elements });
     }
     table.chains = build.base_chains();
     table.chains.extend(build.service_chains());
     for (place, list) in Place::ALL.into_iter().flat_map(|place| List::ALL.map(|list| (place, list))) {
-        table.chains.extend(build.pick_chains(place, list, classes));
+        table.chains.extend(build.pick_chains(place, list));
+        table.chains.extend(build.sticky_chains(place, list));
     }
     table
 }
 
-struct Build<'a> {
+impl Used {
+    /// The sets that exist because of it.
+    fn sets(&self) -> impl Iterator<Item = SetId> {
+        let slots = self.classes.iter().map(|(place, list, class)| SetId::Slots(*place, *list, *class));
+        let sticky = self.affinities.iter().map(|(place, seconds)| SetId::Sticky(*place, *seconds));
+        let places: BTreeSet<Place> = self.affinities.iter().map(|(place, _)| *place).collect();
+        let memory = places.into_iter().flat_map(|place| {
+            let lists = List::ALL.into_iter();
+            let lists = lists
+                .flat_map(move |list| [SetId::StickySlots(place, list), SetId::StickyEndpoints(place, list)]);
+            lists.chain([SetId::Affinity(place)])
+        });
+        slots.chain(sticky).chain(memory)
+    }
+
+    fn classes_of(&self, place: Place, list: List) -> impl Iterator<Item = u32> {
+        let mine = self.classes.iter().filter(move |(p, l, _)| (*p, *l) == (place, list));
+        mine.map(|(_, _, class)| *class)
+    }
+
+    fn affinities_of(&self, place: Place) -> impl Iterator<Item = u32> {
+        self.affinities.iter().filter(move |(p, _)| *p == place).map(|(_, seconds)| *seconds)
+    }
+}
+
+pub(crate) struct Build<'a> {
     family: Family,
     node: &'a NodePlan,
+    used: &'a Used,
     mark: u32,
 }
 
@@ -91,6 +127,10 @@ impl Build<'_> {
         // The address is matched here and not beside the port: nft cannot read both in one rule.
         let at = self.at_node_port_address(false);
         let node_ports = self.rule([new()].into_iter().chain(at).chain([jump("no-nodeport-endpoints")]));
+        // Addresses that are named need not be on an interface: packets to those go through.
+        let named = matches!(&self.node.node_port_addresses[self.index()], NodePortAddresses::Only(_));
+        let and_through =
+            |rules: Vec<Rule>| named.then(|| node_ports.clone()).into_iter().chain(rules).collect::<Vec<_>>();
         BTreeMap::from([
             base(
                 "filter-prerouting-pre-dnat",
@@ -103,9 +143,15 @@ impl Build<'_> {
             base("nat-prerouting", true, HookPoint::Prerouting, DESTINATION_NAT, to_services()),
             base("nat-output", true, HookPoint::Output, DESTINATION_NAT, to_services()),
             base("nat-postrouting", true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade()),
-            base("filter-input", false, HookPoint::Input, FILTER, vec![node_ports, unserved()]),
-            base("filter-forward", false, HookPoint::Forward, FILTER, vec![unserved(), closed()]),
-            base("filter-output", false, HookPoint::Output, FILTER, vec![unserved(), closed()]),
+            base("filter-input", false, HookPoint::Input, FILTER, vec![node_ports.clone(), unserved()]),
+            base(
+                "filter-forward",
+                false,
+                HookPoint::Forward,
+                FILTER,
+                and_through(vec![unserved(), closed()]),
+            ),
+            base("filter-output", false, HookPoint::Output, FILTER, and_through(vec![unserved(), closed()])),
         ])
     }
 
@@ -225,18 +271,20 @@ impl Build<'_> {
         [unused.comment("no Service has this port")].into_iter().chain(unallocated).collect()
     }
 
-    fn pick_chains(&self, place: Place, list: List, classes: &Classes) -> Vec<(String, Chain)> {
+    fn pick_chains(&self, place: Place, list: List) -> Vec<(String, Chain)> {
         let mut chains = Vec::new();
-        let mut rules = Vec::new();
-        let mine = classes.iter().filter(|(p, l, _)| (*p, *l) == (place, list));
-        for (_, _, class) in mine {
-            let member = frontend_in(place, SetId::Slots(place, list, *class));
-            if is_exact(*class) {
-                rules.push(self.rule([member, draw(place, list, *class)]));
+        let sticky = self.used.affinities_of(place).map(|seconds| {
+            self.rule([frontend_in(place, SetId::Sticky(place, seconds)), goto(&sticky_chain(place, list))])
+        });
+        let mut rules: Vec<Rule> = sticky.collect();
+        for class in self.used.classes_of(place, list) {
+            let member = frontend_in(place, SetId::Slots(place, list, class));
+            if is_exact(class) {
+                rules.push(self.rule([member, draw(place, list, class)]));
             } else {
-                let chain = throw_chain(place, list, *class);
+                let chain = throw_chain(place, list, class);
                 rules.push(self.rule([member, goto(&chain)]));
-                chains.push(plain(&chain, self.throws(place, list, *class)));
+                chains.push(plain(&chain, self.throws(place, list, class)));
             }
         }
         chains.push(plain(&pick_chain(place, list), rules));

@@ -5,12 +5,13 @@
 //! cluster is therefore a handful of set elements: the kernel validates nothing anew, whatever the cluster's size.
 //!
 //! Reading order: [`names`] (what there is), [`layout`] (the rules), [`frontends`] and [`elements`] (what a Service contributes),
-//! [`seating`] (which endpoint has which slot), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
+//! [`seating`] (which endpoint has which slot), [`affinity`] (how a client is kept to one), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
 //! the difference to a new plan), [`mode`] (reading and committing).
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod affinity;
 pub mod compile;
 pub mod elements;
 pub mod frontends;

@@ -14,6 +14,10 @@ const LARGEST: u32 = 1 << 20;
 /// What `nft` shows as the range of a slot in a set's declaration.
 const SLOT_RANGE: u32 = 1 << 16;
 
+/// Clients and frontends remembered at most, in each family; the kernel makes room for so many, 4 MiB, once there is
+/// one. Clients beyond are served, but not remembered.
+const MOST_CLIENTS: u32 = 1 << 18;
+
 /// How a packet is recognised: by its destination address, protocol and port, or, on a node's own addresses, by protocol
 /// and port alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +52,14 @@ pub enum SetId {
     Endpoints(Place, List),
     /// Frontends with a number of endpoints of this class.
     Slots(Place, List, u32),
+    /// Frontends whose clients keep their endpoint for this many seconds.
+    Sticky(Place, u32),
+    /// Identities of endpoints by client and frontend: filled by rules, emptied by time.
+    Affinity(Place),
+    /// Identities of endpoints by frontend and slot, where clients keep their endpoint.
+    StickySlots(Place, List),
+    /// Endpoints by frontend and identity, where clients keep their endpoint.
+    StickyEndpoints(Place, List),
     /// Frontends whose traffic is always masqueraded.
     Masqueraded(Place),
     /// Frontends under policy Local.
@@ -95,7 +107,7 @@ impl List {
 }
 
 impl SetId {
-    /// The sets that every table has, whatever the cluster: all but [`SetId::Slots`].
+    /// The sets that every table has, whatever the cluster. The others exist while something needs them.
     pub fn fixed() -> impl Iterator<Item = SetId> {
         let single = [
             SetId::ClusterIps,
@@ -126,7 +138,15 @@ impl SetId {
             SetId::ClusterIps | SetId::ExternalIps | SetId::NodePortIps => SetKind::set(family, &address),
             SetId::Hairpin => SetKind::set(family, &hairpin_fields()),
             SetId::Endpoints(place, _) => SetKind::map(family, &slot_fields(place, slot(SLOT_RANGE))),
+            SetId::StickySlots(place, _) => {
+                SetKind::priority_map(family, &slot_fields(place, slot(SLOT_RANGE)))
+            }
+            SetId::StickyEndpoints(place, _) => SetKind::map(family, &slot_fields(place, Field::Priority)),
+            SetId::Affinity(place) => {
+                SetKind::dynamic_priority_map(family, &client_fields(place), MOST_CLIENTS)
+            }
             SetId::Slots(place, ..)
+            | SetId::Sticky(place, _)
             | SetId::Masqueraded(place)
             | SetId::PolicyLocal(place)
             | SetId::Rejected(place)
@@ -152,6 +172,14 @@ impl fmt::Display for SetId {
             SetId::Endpoints(Place::Service, list) => write!(f, "{}endpoints", list.prefix()),
             SetId::Endpoints(Place::NodePort, list) => write!(f, "{}nodeport-endpoints", list.prefix()),
             SetId::Slots(place, list, class) => write!(f, "{}{}s-{class}", list.prefix(), place.noun()),
+            SetId::Sticky(place, seconds) => write!(f, "sticky-{}s-{seconds}", place.noun()),
+            SetId::Affinity(place) => write!(f, "{}-affinity", place.noun()),
+            SetId::StickySlots(Place::Service, list) => write!(f, "{}sticky-slots", list.prefix()),
+            SetId::StickySlots(Place::NodePort, list) => write!(f, "{}nodeport-sticky-slots", list.prefix()),
+            SetId::StickyEndpoints(Place::Service, list) => write!(f, "{}sticky-endpoints", list.prefix()),
+            SetId::StickyEndpoints(Place::NodePort, list) => {
+                write!(f, "{}nodeport-sticky-endpoints", list.prefix())
+            }
             SetId::Masqueraded(place) => write!(f, "masqueraded-{}s", place.noun()),
             SetId::PolicyLocal(place) => write!(f, "policy-local-{}s", place.noun()),
             SetId::Rejected(place) => write!(f, "rejected-{}s", place.noun()),
@@ -170,6 +198,16 @@ pub fn pick_chain(place: Place, list: List) -> String {
 /// The chain that picks an endpoint of a frontend of a class beyond the exact ones.
 pub fn throw_chain(place: Place, list: List, class: u32) -> String {
     format!("{}-{class}", pick_chain(place, list))
+}
+
+/// The chain that picks an endpoint from a list where clients keep theirs.
+pub fn sticky_chain(place: Place, list: List) -> String {
+    format!("sticky-{}{}", list.prefix(), place.noun())
+}
+
+/// The chain that draws an endpoint of a class beyond the exact ones where clients keep theirs.
+pub fn sticky_throw_chain(place: Place, list: List, class: u32) -> String {
+    format!("{}-{class}", sticky_chain(place, list))
 }
 
 /// The chain for frontends under policy Local.
@@ -194,6 +232,13 @@ pub const fn is_exact(class: u32) -> bool {
 pub fn slot_fields(place: Place, slot: Field) -> Vec<Field> {
     let mut fields = place.fields();
     fields.push(slot);
+    fields
+}
+
+/// A client and a frontend.
+pub fn client_fields(place: Place) -> Vec<Field> {
+    let mut fields = vec![Field::SourceAddress];
+    fields.extend(place.fields());
     fields
 }
 

@@ -101,7 +101,7 @@ pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Diff
 }
 
 impl Programmed {
-    /// From here to a plan: looks at these Services, and at the layout if the node's part or a class changed.
+    /// From here to a plan: looks at these Services, and at the layout if the node's part or what it follows changed.
     pub fn difference(
         &self,
         plan: &Plan,
@@ -143,8 +143,8 @@ impl Programmed {
         options: Options,
     ) -> Option<[Table; 2]> {
         let nothing = TallyChange::default();
-        let classes = |change| Family::ALL.map(|family| self.tally.classes(change, family));
-        let same = !node && classes(change) == classes(&nothing);
+        let used = |change| Family::ALL.map(|family| self.tally.used(change, family));
+        let same = !node && used(change) == used(&nothing);
         (!same).then(|| compile::layouts(plan, &self.tally, change, options))
     }
 
@@ -227,11 +227,21 @@ fn element_changes(
 
 /// Who has a slot in the kernel.
 fn seen(observed: &Observed, bench: &Bench, slot: u32) -> Option<SocketAddr> {
-    let set = observed[bench.family as usize]
-        .as_ref()?
-        .sets
-        .get(&SetId::Endpoints(bench.place, bench.list).to_string())?;
-    socket(&set.elements.get(&bench.key.number(slot))?.data)
+    let sets = &observed[bench.family as usize].as_ref()?.sets;
+    let data = |set: SetId, number| {
+        let element = sets.get(&set.to_string())?.elements.get(&bench.key.number(number));
+        element.map(|element| element.data)
+    };
+    let Bench { place, list, .. } = *bench;
+    let plain = data(SetId::Endpoints(place, list), slot);
+    let sticky =
+        || data(SetId::StickyEndpoints(place, list), number(&data(SetId::StickySlots(place, list), slot)?)?);
+    socket(&plain.or_else(sticky)?)
+}
+
+/// The number in a map's data.
+fn number(data: &Data) -> Option<u32> {
+    data.as_slice().try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// The address and port in a map's data.

@@ -1,11 +1,11 @@
-//! How often an element is contributed, where several Services may contribute the same, and which classes are used.
+//! How often an element is contributed, where several Services may contribute the same, and which sets are used at all.
 
 use std::collections::BTreeMap;
 
 use kubeweir_netfilter::{Element, Family, Key};
 
 use crate::elements::Placed;
-use crate::layout::Classes;
+use crate::layout::Used;
 use crate::names::SetId;
 
 /// Counts over all Services.
@@ -13,8 +13,8 @@ use crate::names::SetId;
 pub(crate) struct Tally {
     /// By the key's bytes alone where there are very many: one for each ClusterIP.
     shared: BTreeMap<(Family, SetId), Counts<Box<[u8]>>>,
-    /// Frontends in each class.
-    slots: Counts<(Family, SetId)>,
+    /// Frontends in each set that exists only while something is in it.
+    frontends: Counts<(Family, SetId)>,
 }
 
 /// A tally's change: what comes minus what goes.
@@ -30,9 +30,9 @@ impl TallyChange {
             if set.is_shared() {
                 self.count_shared((*family, *set), elements, by);
             }
-            if matches!(set, SetId::Slots(..)) {
+            if matches!(set, SetId::Slots(..) | SetId::Sticky(..)) {
                 let change = by * i32::try_from(elements.len()).unwrap_or(i32::MAX);
-                *self.0.slots.entry((*family, *set)).or_default() += change;
+                *self.0.frontends.entry((*family, *set)).or_default() += change;
             }
         }
     }
@@ -51,7 +51,7 @@ impl Tally {
         for (place, changes) in change.0.shared {
             add(self.shared.entry(place).or_default(), changes);
         }
-        add(&mut self.slots, change.0.slots);
+        add(&mut self.frontends, change.0.frontends);
     }
 
     /// Shared elements that appear (`true`) or disappear by a change.
@@ -70,16 +70,19 @@ impl Tally {
         turns
     }
 
-    /// The classes in use in a family after a change.
-    pub(crate) fn classes(&self, change: &TallyChange, family: Family) -> Classes {
-        let mut slots = self.slots.clone();
-        add(&mut slots, change.0.slots.clone());
-        let mine = slots.into_keys().filter(|(of, _)| *of == family);
-        let class = |(_, set)| match set {
-            SetId::Slots(place, list, class) => Some((place, list, class)),
-            _ => None,
-        };
-        mine.filter_map(class).collect()
+    /// What the layout of a family follows after a change.
+    pub(crate) fn used(&self, change: &TallyChange, family: Family) -> Used {
+        let mut frontends = self.frontends.clone();
+        add(&mut frontends, change.0.frontends.clone());
+        let mut used = Used::default();
+        for (_, set) in frontends.into_keys().filter(|(of, _)| *of == family) {
+            match set {
+                SetId::Slots(place, list, class) => drop(used.classes.insert((place, list, class))),
+                SetId::Sticky(place, seconds) => drop(used.affinities.insert((place, seconds))),
+                _ => {}
+            }
+        }
+        used
     }
 }
 

@@ -40,7 +40,8 @@ pub struct Chosen {
 }
 
 /// The endpoints of a port over all slices of a family. Of several with one address and port, one that is not
-/// terminating wins, then one that is ready: an address may already belong to a new pod while the old one ends.
+/// terminating wins, then one that is ready, then one that serves: an address may already belong to a new pod while the old
+/// one ends, and slices come in no particular order.
 pub fn candidates<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
     family: Family,
@@ -64,8 +65,8 @@ pub fn candidates<'a>(
     found.into_values().collect()
 }
 
-const fn rank(endpoint: &Endpoint) -> (bool, bool) {
-    (endpoint.terminating, !endpoint.ready)
+const fn rank(endpoint: &Endpoint) -> (bool, bool, bool) {
+    (endpoint.terminating, !endpoint.ready, !endpoint.serving)
 }
 
 /// Chooses for both policies. Each list prefers ready endpoints and falls back, independently of the other, to
@@ -138,3 +139,6 @@ impl Narrowing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub enum Finding {
     NoClusterIp,
     /// An EndpointSlice of type FQDN was ignored.
     FqdnSlice(ObjectName),
+    /// All source ranges are of the other family: nobody may use the balancer's addresses of this one.
+    NobodyAllowed(Family),
     /// NodePorts answer on all addresses because the Node has none of its own.
     NodeAddressesUnknown,
     /// NodePorts of this family answer nowhere: the Node has no address of the family.
@@ -38,6 +40,9 @@ impl fmt::Display for Finding {
             }
             Finding::NoClusterIp => write!(f, "no ClusterIP"),
             Finding::FqdnSlice(name) => write!(f, "EndpointSlice {name} of type FQDN ignored"),
+            Finding::NobodyAllowed(family) => {
+                write!(f, "no source range is of {family}: nobody may use the balancer's {family} addresses")
+            }
             Finding::NodeAddressesUnknown => {
                 write!(f, "the Node has no address yet: NodePorts answer on all local addresses")
             }

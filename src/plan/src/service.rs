@@ -44,10 +44,12 @@ pub fn plan(service: &Service, slices: &[&EndpointSlice], context: &Context) -> 
         ports.map(move |port| port_plan(service, port, Family::of(ip), ip, slices, context))
     };
     let unroutable = slices.iter().filter(|slice| slice.family.is_none());
+    let unroutable = unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone()));
+    let closed = Family::ALL.into_iter().filter(|family| is_closed(service, *family, context));
     ServicePlan {
         cluster_ips: cluster_ips().collect(),
         ports: cluster_ips().flat_map(in_family).collect(),
-        findings: unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone())).collect(),
+        findings: unroutable.chain(closed.map(Finding::NobodyAllowed)).collect(),
     }
 }
 
@@ -158,12 +160,22 @@ fn balancer_addresses(service: &Service, family: Family) -> impl Iterator<Item =
     delivered.map(|ingress| ingress.address).filter(move |address| Family::of(*address) == family)
 }
 
+/// Whether the source ranges leave nobody to use the balancer's addresses of a family.
+fn is_closed(service: &Service, family: Family, context: &Context) -> bool {
+    balancer_addresses(service, family).next().is_some()
+        && allowed_sources(service, family, context).is_some_and(|sources| sources.is_empty())
+}
+
 /// Who may use the balancer's addresses; `None` for everybody. Where the node itself may, the balancer's own addresses may
 /// too: a node can use such an address as source when it talks to it.
+///
+/// A list that speaks of one family only lets nobody in over the other: whoever restricts a Service does not mean it to be
+/// open on a side that was not thought of. Only a list that says "everybody" in its own family means both.
 fn allowed_sources(service: &Service, family: Family, context: &Context) -> Option<Arc<[IpNet]>> {
     let mine = service.source_ranges.iter().filter(|range| Family::of(range.addr()) == family);
     let mut ranges: Vec<IpNet> = mine.map(IpNet::trunc).collect();
-    if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
+    let judged = if ranges.is_empty() { &service.source_ranges[..] } else { &ranges };
+    if judged.is_empty() || judged.iter().any(|range| range.prefix_len() == 0) {
         return None;
     }
     let node_is_inside =
@@ -173,3 +185,6 @@ fn allowed_sources(service: &Service, family: Family, context: &Context) -> Opti
     }
     Some(IpNet::aggregate(&ranges).into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use kubeweir_netlink::wire::{Attribute, Attributes, attributes};
 use super::attribute as a;
 use super::{
     ACCEPT, CtKey, DROP, Expr, FIB_RESULT_TYPE, GOTO, JUMP, LOOKUP_INVERTED, MetaKey, NAT_DESTINATION,
-    NumberSource, PayloadBase, RETURN, Verdict,
+    NumberSource, PayloadBase, RETURN, SetAction, Verdict,
 };
 use crate::register::Register;
 
@@ -33,6 +33,7 @@ fn typed(name: &str, f: &Fields<'_>) -> Result<Option<Expr>, Error> {
         "cmp" => compare(f)?,
         "bitwise" => bitwise(f)?,
         "lookup" => lookup(f)?,
+        "dynset" => dynamic_set(f)?,
         "numgen" => number(f)?,
         "hash" => hash(f)?,
         "nat" => nat(f)?,
@@ -149,6 +150,22 @@ fn lookup(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
     let fields = f.string(a::LOOKUP_SET)?.zip(f.register(a::LOOKUP_SREG)?);
     let dreg = f.register(a::LOOKUP_DREG)?;
     Ok(fields.map(|(set, sreg)| Expr::Lookup { set: set.to_owned(), sreg, dreg, inverted }))
+}
+
+/// With an expression of its own or an inverted result it is not one of ours.
+fn dynamic_set(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
+    let op = f.number(a::DYNSET_OP)?;
+    let action = SetAction::ALL.into_iter().find(|action| Some(action.number()) == op);
+    let plain = f.get(a::DYNSET_EXPRESSION).is_none() && f.number(a::DYNSET_FLAGS)?.unwrap_or(0) == 0;
+    let timeout = f.get(a::DYNSET_TIMEOUT).and_then(|attribute| attribute.payload.try_into().ok());
+    let timeout = timeout.map_or(0, u64::from_be_bytes);
+    let registers = f.register(a::DYNSET_KEY)?.zip(f.register(a::DYNSET_DATA)?);
+    Ok(match (action.filter(|_| plain), f.string(a::DYNSET_NAME)?, registers) {
+        (Some(action), Some(set), Some((key, data))) => {
+            Some(Expr::DynamicSet { action, set: set.to_owned(), key, data, timeout })
+        }
+        _ => None,
+    })
 }
 
 fn number(f: &Fields<'_>) -> Result<Option<Expr>, Error> {

@@ -11,7 +11,9 @@ pub(crate) fn encode(expr: &Expr, w: &mut Writer) {
     w.string(a::NAME, name(expr));
     w.nest(a::DATA, |w| match expr {
         Expr::Compare { .. } | Expr::Bitwise { .. } | Expr::Verdict(_) => transform(expr, w),
-        Expr::Lookup { .. } | Expr::Number { .. } | Expr::Hash { .. } => choose(expr, w),
+        Expr::Lookup { .. } | Expr::DynamicSet { .. } | Expr::Number { .. } | Expr::Hash { .. } => {
+            choose(expr, w);
+        }
         Expr::DestinationNat { .. } | Expr::Masquerade { .. } | Expr::Reject { .. } => act(expr, w),
         _ => load(expr, w),
     });
@@ -26,6 +28,7 @@ fn name(expr: &Expr) -> &str {
         Expr::Compare { .. } => "cmp",
         Expr::Bitwise { .. } => "bitwise",
         Expr::Lookup { .. } => "lookup",
+        Expr::DynamicSet { .. } => "dynset",
         Expr::Number { .. } => "numgen",
         Expr::Hash { .. } => "hash",
         Expr::DestinationNat { .. } => "nat",
@@ -113,6 +116,15 @@ fn choose(expr: &Expr, w: &mut Writer) {
             if *inverted {
                 w.be32(a::LOOKUP_FLAGS, LOOKUP_INVERTED);
             }
+        }
+        Expr::DynamicSet { action, set, key, data, timeout } => {
+            w.be32(a::DYNSET_KEY, key.number());
+            w.be32(a::DYNSET_DATA, data.number());
+            w.be32(a::DYNSET_OP, action.number());
+            if *timeout > 0 {
+                w.bytes(a::DYNSET_TIMEOUT, &timeout.to_be_bytes());
+            }
+            w.string(a::DYNSET_NAME, set);
         }
         Expr::Number { dreg, modulus, source } => {
             w.be32(a::NG_DREG, dreg.number());

@@ -105,6 +105,54 @@ fn chains(table: &mut Table) {
     put("nodes", None, nodes(family));
 }
 
+/// `golden/affinity-*.nft` as typed values: what a client's first connection is remembered with.
+pub(crate) fn affinity(family: Family) -> Table {
+    let Sample { vip, backends, .. } = sample(family);
+    let mut table = Table::new(family, "golden");
+    let key = Key::EMPTY.address(vip).protocol(6).port(443);
+    let mut put = |name: &str, kind: SetKind, elements: Vec<Element>| {
+        table.sets.insert(name.to_owned(), Set { kind, elements: elements.into_iter().collect() });
+    };
+    put("sticky", SetKind::set(family, &FRONTEND), vec![Element::of_set(key)]);
+    put("affinity", SetKind::dynamic_priority_map(family, &client(&FRONTEND), 262_144), vec![]);
+    put("nodeport-affinity", SetKind::dynamic_priority_map(family, &client(&FRONTEND[1..]), 262_144), vec![]);
+    let slots = [(0, 0xc001_2345), (1, 0xc001_0000)];
+    let slots = slots.map(|(slot, id)| Element::of_map(key.number(slot), Data::EMPTY.number(id)));
+    let by_slot = with(&FRONTEND, number(Choice::Random, 65536));
+    put("slots", SetKind::priority_map(family, &by_slot), slots.to_vec());
+    let to = Data::EMPTY.address(backends[0]).port(6443);
+    let chosen = Element::of_map(key.number(0xc001_2345), to);
+    put("chosen", SetKind::map(family, &with(&FRONTEND, Field::Priority)), vec![chosen]);
+    let hook = Some(Hook { translates: true, point: HookPoint::Prerouting, priority: -100 });
+    table.chains.insert("prerouting".into(), Chain { hook, rules: sticky_rules(family) });
+    table
+}
+
+fn client(frontend: &[Field]) -> Vec<Field> {
+    [Field::SourceAddress].iter().chain(frontend).copied().collect()
+}
+
+fn sticky_rules(family: Family) -> Vec<Rule> {
+    let map = || "affinity".to_owned();
+    let key = client(&FRONTEND);
+    let known = [
+        in_set(&FRONTEND, "sticky"),
+        Statement::SetPriority { key: key.clone(), map: map() },
+        Statement::Remember { key: key.clone(), map: map(), timeout: 10_800 },
+        Statement::DestinationNat { key: with(&FRONTEND, Field::Priority), map: "chosen".into() },
+    ];
+    let draw =
+        Statement::SetPriority { key: with(&FRONTEND, number(Choice::Random, 3)), map: "slots".into() };
+    let node_port =
+        Statement::Remember { key: client(&FRONTEND[1..]), map: "nodeport-affinity".into(), timeout: 10 };
+    vec![
+        Rule::new(family, &known),
+        Rule::new(family, &[Statement::Forget { key, map: map() }]),
+        Rule::new(family, &[draw]),
+        Rule::new(family, &[node_port]),
+    ]
+}
+
 fn verdict(verdict: Verdict) -> Statement {
     Statement::Verdict(verdict)
 }
