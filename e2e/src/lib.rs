@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`topology`] (nodes, pods, the world outside), [`api`] (the stand-in), [`proxy`] (what is under test),
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
-//! packets on paper).
+//! packets on paper), [`offload`] (checksums that somebody looks at).
 //!
 //! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
@@ -15,6 +15,7 @@ pub mod api;
 pub mod flows;
 pub mod generate;
 pub mod http;
+pub mod offload;
 pub mod proxy;
 pub mod scenario;
 pub mod settle;

@@ -14,14 +14,16 @@
 //! answers, whichever, and the same one every time. `refused` is a reset or an ICMP error, `silence` is no answer. Lines
 //! that begin with `#` are for people.
 //!
-//! A file `setup` may say with which flags the proxies run, over which networks of pods, which further addresses nodes have,
-//! and whose objects these are if not the scenario's own, one line each:
+//! A file `setup` may say with which flags the proxies run, over which networks of pods (if not all that are
+//! [healthy](Network::HEALTHY)), which sysctls and further addresses nodes have, and whose objects these are if not the
+//! scenario's own, one line each:
 //!
 //! ```text
 //! flags: --masquerade-all --nodeport-addresses=192.0.2.0/24
 //! networks: routed
 //! addresses: node-1=203.0.113.50 node-1=2001:db8:113::50
 //! objects-of: masquerade
+//! sysctls: ipv4/conf/all/rp_filter=1
 //! ```
 //!
 //! A file `config.yaml` beside it is given to the proxies with `--config`, `{kubeconfig}` in it filled in.
@@ -30,11 +32,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kubeweir_playground::{Answer, Probe, Transport};
 
-use crate::topology::{Member, Network, Topology};
+use crate::topology::{self, Member, Network, Topology};
 
 /// How long silence is listened to.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -44,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PROBES_EACH: usize = 16;
 /// Rows asked at a time. Over IPv6 a refusal of TCP takes the kernel a second where client and proxy share a machine: the
 /// error comes while the client still holds its socket.
-const PARALLEL: usize = 12;
+const PARALLEL: usize = 24;
 /// Probes where no answer is expected.
 const PROBES_NONE: usize = 1;
 
@@ -91,10 +94,21 @@ pub struct Scenario {
     pub flags: Vec<String>,
     /// How pods are wired, each in a run of its own.
     pub networks: Vec<Network>,
+    /// Sysctls of the nodes, below `/proc/sys/net`.
+    pub sysctls: Vec<(String, String)>,
     /// Further addresses of nodes, on their loopback interface: it is no other interface's affair then.
     pub addresses: Vec<(String, IpAddr)>,
     /// At least one.
     pub steps: Vec<Step>,
+}
+
+impl Scenario {
+    /// The networks that its rows are walked over on paper: none where they are about a host or a network that lacks
+    /// something.
+    pub fn on_paper(&self) -> Vec<Network> {
+        let healthy = self.networks.iter().copied().filter(|network| Network::HEALTHY.contains(network));
+        if self.sysctls.is_empty() { healthy.collect() } else { Vec::new() }
+    }
 }
 
 /// One step: its objects and its rows.
@@ -115,7 +129,8 @@ pub fn load(directory: &Path) -> Scenario {
     let objects = setup.words("objects-of").pop().map(|name| directory.with_file_name(name));
     Scenario {
         flags,
-        networks: if networks.is_empty() { vec![Network::Routed] } else { networks },
+        networks: if networks.is_empty() { Network::HEALTHY.to_vec() } else { networks },
+        sysctls: setup.words("sysctls").iter().map(|word| sysctl(word)).collect(),
         addresses: setup.words("addresses").iter().map(|word| member_address(word)).collect(),
         steps: steps(directory, objects.as_deref().unwrap_or(directory)),
     }
@@ -128,7 +143,7 @@ impl Setup {
     fn read(directory: &Path) -> Setup {
         let path = directory.join("setup");
         let text = if path.is_file() { read(&path) } else { String::new() };
-        let known = ["flags:", "networks:", "addresses:", "objects-of:"];
+        let known = ["flags:", "networks:", "sysctls:", "addresses:", "objects-of:"];
         for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
             assert!(known.iter().any(|key| line.starts_with(key)), "{}: what is {line:?}?", path.display());
         }
@@ -139,6 +154,11 @@ impl Setup {
         let lines = self.0.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
     }
+}
+
+fn sysctl(word: &str) -> (String, String) {
+    let (name, value) = word.split_once('=').unwrap_or_else(|| panic!("{word} is not NAME=VALUE"));
+    (name.to_owned(), value.to_owned())
 }
 
 fn member_address(word: &str) -> (String, IpAddr) {
@@ -227,14 +247,13 @@ fn servers(text: &str) -> Result<Vec<(String, SeenAs)>, String> {
 
 /// Asks all rows, several at a time, and returns what did not hold.
 pub fn check(topology: &Topology, rows: &[Row]) -> Vec<String> {
-    let parts = rows.chunks(rows.len().div_ceil(PARALLEL).max(1));
+    let rows = Mutex::new(rows.iter());
+    let work = || {
+        let next = || rows.lock().unwrap().next();
+        std::iter::from_fn(next).filter_map(|row| ask(topology, row).err()).collect::<Vec<_>>()
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .map(|part| {
-                scope
-                    .spawn(move || part.iter().filter_map(|row| ask(topology, row).err()).collect::<Vec<_>>())
-            })
-            .collect();
+        let threads: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -283,12 +302,11 @@ fn admit(topology: &Topology, client: &Member, row: &Row, answer: &Answer) -> Re
     }
 }
 
-/// A node has its own addresses and those of the gateways to its pods.
+/// A node has its own addresses, those of the gateways to its pods, and those inside tunnels.
 fn addresses_of(member: &Member) -> Vec<IpAddr> {
     let mut addresses = member.addresses.to_vec();
-    if let Some(number) = member.name.strip_prefix("node-") {
-        addresses.push(format!("10.244.{number}.1").parse().unwrap());
-        addresses.push(format!("fd00:244:{number}::1").parse().unwrap());
+    if let Some(number) = member.name.strip_prefix("node-").map(|number| number.parse().unwrap()) {
+        addresses.extend(topology::gateways(number).into_iter().chain(topology::tunnel_ends(number)));
     }
     addresses
 }

@@ -7,12 +7,19 @@
 //! ```
 //!
 //! IPv6 alike: `2001:db8::1`, `fd00:244:1::2` and so on. `outside` sends Service addresses to node-1, as a router in front of
-//! the cluster would. Every pod and node runs a tiny server that tells its name and the client's address.
+//! the cluster would. Every pod and node runs a tiny server that tells its name and the client's address. How pods are wired
+//! is the [`Network`]'s affair.
+
+mod network;
+mod wiring;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kubeweir_playground::{Bridge, Namespace, Server, Veth};
+
+pub use network::{Between, Filtered, Network, Pods};
+pub use wiring::{POD_BRIDGE, TUNNEL_PORT, TUNNELS};
 
 /// Ports that servers in pods listen on.
 pub const POD_PORTS: [u16; 3] = [8080, 8081, 8053];
@@ -24,31 +31,6 @@ pub const POD_PREFIXES: [&str; 2] = ["10.244.0.0/16", "fd00:244::/32"];
 pub const SERVICE_PREFIXES: [&str; 2] = ["10.96.0.0/16", "fd00:96::/64"];
 /// Further addresses that Services are reached by: load balancers' and external ones.
 pub const EXTERNAL_PREFIXES: [&str; 2] = ["203.0.113.0/24", "2001:db8:113::/64"];
-
-/// How pods are wired to their node and to the pods of other nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Network {
-    /// A veth pair for each pod and a route to it, no bridge; other nodes' pods by way of their node (like Calico).
-    Routed,
-}
-
-impl Network {
-    /// All of them.
-    pub const ALL: [Network; 1] = [Network::Routed];
-
-    /// The network with this name.
-    pub fn named(name: &str) -> Network {
-        let found = Network::ALL.into_iter().find(|network| network.name() == name);
-        found.unwrap_or_else(|| panic!("no network {name}"))
-    }
-
-    /// Its name in scenarios.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Network::Routed => "routed",
-        }
-    }
-}
 
 /// A whole cluster. Dropping it takes everything down.
 pub struct Topology {
@@ -77,6 +59,7 @@ impl Topology {
     /// Builds the cluster with two nodes of two pods each.
     pub fn build(network: Network) -> Topology {
         let switch = Namespace::new("switch").unwrap();
+        set_up_quickly(&switch);
         Bridge { here: &switch, name: "lan" }.make().unwrap();
         let mut topology = Topology { network, members: Vec::new(), switch, servers: Vec::new() };
         topology.attach("outside", 100);
@@ -112,6 +95,7 @@ impl Topology {
 
     fn attach(&mut self, name: &str, last: u16) {
         let namespace = Namespace::new(name).unwrap();
+        set_up_quickly(&namespace);
         let port = format!("p-{name}");
         Veth { here: &self.switch, name: &port, there: &namespace, peer: "eth0" }.make().unwrap();
         Bridge { here: &self.switch, name: "lan" }.enslave(&port).unwrap();
@@ -131,38 +115,29 @@ impl Topology {
         for (sysctl, value) in unlimited.into_iter().chain(forwarding) {
             node.sysctl(sysctl, value).unwrap();
         }
+        // Strict filters of return paths are for the tests that are about them.
+        for interface in ["all", "default", "eth0"] {
+            node.sysctl(&format!("ipv4/conf/{interface}/rp_filter"), "0").unwrap();
+        }
+        wiring::prepare(&node, number, self.network.pods());
         for (letter, last) in [("a", 2), ("b", 3)] {
             self.add_pod(number, &node, &format!("n{number}-{letter}"), last);
         }
     }
 
-    /// A pod behind a veth pair of its own, routed to by its node.
-    fn add_pod(&mut self, node_number: usize, node: &Namespace, name: &str, last: u16) {
+    fn add_pod(&mut self, number: usize, node: &Namespace, name: &str, last: u16) {
         let namespace = Namespace::new(name).unwrap();
-        let interface = format!("veth-{name}");
-        Veth { here: node, name: &interface, there: &namespace, peer: "eth0" }.make().unwrap();
-        let addresses =
-            [ip(&format!("10.244.{node_number}.{last}")), ip(&format!("fd00:244:{node_number}::{last}"))];
-        let gateways = [ip(&format!("10.244.{node_number}.1")), ip(&format!("fd00:244:{node_number}::1"))];
-        for (address, gateway) in addresses.into_iter().zip(gateways) {
-            node.address(&interface, IpNet::from(gateway)).unwrap();
-            node.route_to_link(IpNet::from(address), &interface).unwrap();
-            namespace.address("eth0", IpNet::from(address)).unwrap();
-            namespace.route_to_link(IpNet::from(gateway), "eth0").unwrap();
-            let everything = if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            namespace.route(everything.parse().unwrap(), gateway).unwrap();
-        }
-        self.members.push(Member { name: name.to_owned(), namespace, addresses, node: Some(node_number) });
+        set_up_quickly(&namespace);
+        let addresses = [ip(&format!("10.244.{number}.{last}")), ip(&format!("fd00:244:{number}::{last}"))];
+        let pod = Member { name: name.to_owned(), namespace, addresses, node: Some(number) };
+        wiring::connect(node, number, self.network.pods(), &pod);
+        self.members.push(pod);
     }
 
-    /// Pods of the other node through that node; the world outside reaches everything through node-1.
+    /// Pods of the other node, by the network's means; the world outside reaches everything through node-1.
     fn route_between(&self) {
         let node = |number: usize| self.member(&format!("node-{number}"));
-        for (here, there) in [(1, 2), (2, 1)] {
-            for (family, prefix) in pod_prefixes(there).iter().enumerate() {
-                node(here).namespace.route(*prefix, node(there).addresses[family]).unwrap();
-            }
-        }
+        wiring::join(self.network, [node(1), node(2)]);
         let outside = &self.member("outside").namespace;
         for prefixes in [POD_PREFIXES, SERVICE_PREFIXES, EXTERNAL_PREFIXES] {
             for (family, prefix) in prefixes.iter().enumerate() {
@@ -191,6 +166,21 @@ impl Topology {
 /// The pod prefixes of a node, IPv4 first.
 pub fn pod_prefixes(node: usize) -> [IpNet; 2] {
     [format!("10.244.{node}.0/24"), format!("fd00:244:{node}::/64")].map(|text| text.parse().unwrap())
+}
+
+/// The addresses of a node that its pods have as their gateway, IPv4 first.
+pub fn gateways(node: usize) -> [IpAddr; 2] {
+    [format!("10.244.{node}.1"), format!("fd00:244:{node}::1")].map(|text| ip(&text))
+}
+
+/// The addresses of a node inside the tunnels to others, IPv4 first.
+pub fn tunnel_ends(node: usize) -> [IpAddr; 2] {
+    [format!("10.244.{node}.0"), format!("fd00:244:{node}::")].map(|text| ip(&text))
+}
+
+/// Spares new interfaces of a namespace the second for which IPv6 looks for others with the same address.
+fn set_up_quickly(namespace: &Namespace) {
+    namespace.sysctl("ipv6/conf/default/accept_dad", "0").unwrap();
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -18,7 +18,9 @@ use kubeweir_plan::{Family, Plan, PortKey, Protocol};
 use kubeweir_playground::Transport;
 
 use crate::scenario::{Expect, Row, SeenAs};
-use crate::topology::{EXTERNAL_PREFIXES, NODE_SERVER_PORT, POD_PORTS, POD_PREFIXES, SERVICE_PREFIXES};
+use crate::topology::{
+    EXTERNAL_PREFIXES, NODE_SERVER_PORT, Network, POD_BRIDGE, POD_PORTS, POD_PREFIXES, Pods, SERVICE_PREFIXES,
+};
 
 /// The interface of nodes to each other and to the world outside.
 const LAN: &str = "eth0";
@@ -69,6 +71,7 @@ pub enum End {
 /// The cluster of [`topology`](crate::topology), without building it.
 #[derive(Clone, Debug)]
 pub struct World {
+    network: Network,
     members: Vec<Place>,
 }
 
@@ -86,8 +89,8 @@ pub struct Place {
 }
 
 impl World {
-    /// The cluster, with further addresses of some members.
-    pub fn new(further: &[(String, IpAddr)]) -> World {
+    /// The cluster with its pods wired so, with further addresses of some members.
+    pub fn new(network: Network, further: &[(String, IpAddr)]) -> World {
         let mut members = vec![place("outside", None, &[addresses("192.0.2.100", "2001:db8::100")])];
         for node in 1..=2 {
             let name = format!("node-{node}");
@@ -104,7 +107,7 @@ impl World {
             let at = members.iter_mut().find(|place| place.name == *name);
             at.unwrap_or_else(|| panic!("no member {name}")).addresses.push(*address);
         }
-        World { members }
+        World { network, members }
     }
 
     /// All members.
@@ -158,8 +161,16 @@ impl World {
         };
         match &client.node {
             Some(node) if *node == client.name => self.meet(judge, self.place(node), None, &flow),
-            Some(node) => self.meet(judge, self.place(node), Some(format!("veth-{}", client.name)), &flow),
+            Some(node) => self.meet(judge, self.place(node), Some(self.pod_interface(&client.name)), &flow),
             None => self.enter(judge, &flow),
+        }
+    }
+
+    /// The interface that a node sees a pod's packets come in through.
+    fn pod_interface(&self, pod: &str) -> String {
+        match self.network.pods() {
+            Pods::Routed => format!("veth-{pod}"),
+            Pods::Bridged { .. } => POD_BRIDGE.to_owned(),
         }
     }
 

@@ -10,7 +10,7 @@ use kubeweir_cluster::{Store, manifests};
 use kubeweir_daemon::cli::Cli;
 use kubeweir_daemon::settings::Settings;
 use kubeweir_e2e::proxy::common_flags;
-use kubeweir_e2e::scenario::{self, Scenario};
+use kubeweir_e2e::scenario::{self, Row};
 use kubeweir_e2e::topology::{Network, Topology};
 use kubeweir_e2e::walk::{Fate, Judge, Place, Plans, Source, World};
 use kubeweir_netfilter::sim::Simulated;
@@ -101,11 +101,16 @@ fn target(fate: &packet::Fate) -> Option<(SocketAddr, Source)> {
     }
 }
 
-/// Calls `each` after every step of every scenario.
-fn walk_through(mut each: impl FnMut(&Scenario, usize, &mut [Proxy])) {
+/// Calls `each` after every step of every scenario that can be walked on paper.
+fn walk_through(mut each: impl FnMut(&World, &[Row], &mut [Proxy])) {
     for directory in scenario::all() {
         let scenario = scenario::load(&directory);
-        let world = World::new(&scenario.addresses);
+        let worlds: Vec<World> = scenario
+            .on_paper()
+            .into_iter()
+            .map(|network| World::new(network, &scenario.addresses))
+            .collect();
+        let Some(world) = worlds.first() else { continue };
         let mut proxies: Vec<Proxy> = world.nodes().map(|node| Proxy::new(node, &scenario.flags)).collect();
         for (number, step) in scenario.steps.iter().enumerate() {
             let objects = TempDir::with_prefix("kubeweir-oracle-").unwrap();
@@ -113,14 +118,15 @@ fn walk_through(mut each: impl FnMut(&Scenario, usize, &mut [Proxy])) {
             for proxy in &mut proxies {
                 proxy.take(objects.path());
             }
-            each(&scenario, number, &mut proxies);
+            for world in &worlds {
+                each(world, &scenario.steps[number].rows, &mut proxies);
+            }
         }
     }
 }
 
-fn check(scenario: &Scenario, step: usize, judge: &dyn Judge) -> Vec<String> {
-    let world = World::new(&scenario.addresses);
-    scenario.steps[step].rows.iter().filter_map(|row| world.check(judge, row).err()).collect()
+fn check(world: &World, rows: &[Row], judge: &dyn Judge) -> Vec<String> {
+    rows.iter().filter_map(|row| world.check(judge, row).err()).collect()
 }
 
 fn assert_none(failures: &[String]) {
@@ -130,11 +136,11 @@ fn assert_none(failures: &[String]) {
 #[test]
 fn every_row_is_what_the_oracle_says() {
     let mut failures = Vec::new();
-    walk_through(|scenario, step, proxies| {
+    walk_through(|world, rows, proxies| {
         let plan = |proxy: &Proxy| (proxy.name.clone(), proxy.planner.plan().clone());
         let plans = Plans(proxies.iter().map(plan).collect());
         failures.extend(plans.0.values().flat_map(lint));
-        failures.extend(check(scenario, step, &plans));
+        failures.extend(check(world, rows, &plans));
     });
     assert_none(&failures);
 }
@@ -142,20 +148,20 @@ fn every_row_is_what_the_oracle_says() {
 #[test]
 fn every_row_is_what_the_simulated_tables_do() {
     let mut failures = Vec::new();
-    walk_through(|scenario, step, proxies| {
+    walk_through(|world, rows, proxies| {
         let tables = |proxy: &mut Proxy| {
             let tables = (proxy.mode.kernel().clone(), proxy.facts.addresses.clone());
             (proxy.name.clone(), tables)
         };
         let tables = Tables(proxies.iter_mut().map(tables).collect());
-        failures.extend(check(scenario, step, &tables));
+        failures.extend(check(world, rows, &tables));
     });
     assert_none(&failures);
 }
 
 #[test]
 fn the_walk_knows_the_cluster_that_is_built() {
-    let (world, topology) = (World::new(&[]), Topology::build(Network::Routed));
+    let (world, topology) = (World::new(Network::Routed, &[]), Topology::build(Network::Routed));
     let built: Vec<_> = topology.members().iter().map(|member| (&member.name, member.addresses)).collect();
     let known: Vec<_> =
         world.members().iter().map(|place| (&place.name, [place.addresses[0], place.addresses[1]])).collect();

@@ -9,6 +9,11 @@ use kubeweir_e2e::topology::{Member, Network, Topology};
 /// Runs all steps, and the last one again after all proxies were killed and started anew.
 fn run(scenario: &Scenario, network: Network) {
     let (topology, api) = (Topology::build(network), StandIn::start());
+    for (node, (sysctl, value)) in
+        topology.nodes().flat_map(|node| scenario.sysctls.iter().map(move |s| (node, s)))
+    {
+        node.namespace.sysctl(sysctl, value).unwrap();
+    }
     topology.add_addresses(&scenario.addresses);
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
@@ -35,55 +40,55 @@ fn run(scenario: &Scenario, network: Network) {
     hold("after a restart", check_when_settled(&topology, &start(), &scenario.flags, last));
 }
 
-fn scenario_named(name: &str) {
+fn load(name: &str) -> Scenario {
     let directory = scenario::all().into_iter().find(|path| path.ends_with(name));
-    let scenario = scenario::load(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")));
-    for network in &scenario.networks {
-        run(&scenario, *network);
-    }
+    scenario::load(&directory.unwrap_or_else(|| unreachable!("no scenario {name}")))
 }
 
+/// A test for each scenario and each network that it is to hold over.
 macro_rules! scenarios {
-    ($($name:ident),*) => {
-        $(#[test]
-        fn $name() {
-            scenario_named(stringify!($name));
-        })*
+    ($([$($name:ident)*] over $networks:tt;)*) => {
+        $($(scenario!($name over $networks);)*)*
 
-        #[test]
-        fn every_scenario_is_run() {
-            let listed = [$(stringify!($name)),*];
-            for path in scenario::all() {
-                assert!(listed.iter().any(|name| path.ends_with(name)), "{} is not run", path.display());
-            }
+        const RUN: &[(&str, &[&str])] = &[$($((stringify!($name), &names!($networks)),)*)*];
+    };
+}
+
+macro_rules! scenario {
+    ($name:ident over [$($network:ident)*]) => {
+        mod $name {
+            $(#[test]
+            fn $network() {
+                super::run(&super::load(stringify!($name)), super::Network::named(stringify!($network)));
+            })*
         }
     };
 }
 
-scenarios!(
-    affinity,
-    basics,
-    changes,
-    detect_bridge,
-    detect_node,
-    detect_prefix,
-    endpoints,
-    externals,
-    hairpin,
-    leaving,
-    masquerade,
-    masquerade_all,
-    masquerade_all_no_detector,
-    masquerade_no_detector,
-    nodeports,
-    nodeports_everywhere,
-    nodeports_one_family,
-    nodeports_within,
-    policies,
-    ranges,
-    ranges_one_family,
-    rivals,
-    service_cidrs,
-    slices,
-    topology
-);
+macro_rules! names {
+    ([$($name:ident)*]) => {
+        [$(stringify!($name)),*]
+    };
+}
+
+scenarios! {
+    [affinity basics changes endpoints externals hairpin leaving masquerade masquerade_all masquerade_all_no_detector masquerade_no_detector nodeports nodeports_everywhere nodeports_one_family nodeports_within policies ranges ranges_one_family rivals service_cidrs slices topology]
+        over [routed bridge vxlan];
+    [pods_by_bridge] over [bridge bridge_own_filter vxlan];
+    [strict_return_paths] over [routed bridge];
+    [detect_bridge detect_node detect_prefix] over [routed];
+    [no_forwarding] over [routed];
+    [bridge_no_filter] over [bridge_no_filter];
+    [bridge_no_hairpin] over [bridge_no_hairpin];
+    [strict_return_paths_tunnel] over [vxlan];
+}
+
+#[test]
+fn every_scenario_is_run_over_every_network_it_names() {
+    for path in scenario::all() {
+        let listed = RUN.iter().find(|(name, _)| path.ends_with(name));
+        let (_, listed) = listed.unwrap_or_else(|| panic!("{} is not run", path.display()));
+        let named: Vec<&str> = scenario::load(&path).networks.iter().map(|network| network.name()).collect();
+        assert_eq!(*listed, named, "{}", path.display());
+    }
+}

@@ -17,7 +17,7 @@ fn to(targets: &[(&str, Source)]) -> Fate {
 
 fn check(judge: &Fixed, row: &str) -> Result<(), String> {
     let further = [("node-1".to_owned(), "203.0.113.50".parse().unwrap())];
-    World::new(&further).check(judge, &parse("x", row)[0])
+    World::new(Network::Routed, &further).check(judge, &parse("x", row)[0])
 }
 
 const SERVICE: &str = "10.96.0.1:80";
@@ -128,7 +128,7 @@ fn a_judge_learns_source_interface_and_whose_addresses_they_are() {
     ] {
         let judge = Curious(std::cell::RefCell::default());
         let further = [("node-1".to_owned(), "203.0.113.50".parse().unwrap())];
-        World::new(&further).check(&judge, &parse("x", row)[0]).unwrap();
+        World::new(Network::Routed, &further).check(&judge, &parse("x", row)[0]).unwrap();
         assert_eq!(*judge.0.borrow(), asked, "{row}");
     }
 }

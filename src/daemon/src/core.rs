@@ -10,6 +10,7 @@ use crate::Event;
 use crate::checks::Checks;
 use crate::mode::{Applied, Failure, Mode};
 use crate::pace::Pace;
+use crate::prerequisites::{News, Pods, Prerequisites};
 use crate::question::Question;
 
 /// All mutable state of the daemon.
@@ -25,6 +26,7 @@ pub struct Core<M> {
     born: SystemTime,
     /// Findings told so far, so that each is told once.
     told: BTreeMap<ObjectName, Vec<Finding>>,
+    prerequisites: Prerequisites,
 }
 
 /// What has happened since the last successful pass.
@@ -92,6 +94,7 @@ impl<M: Mode> Core<M> {
             waiting: Waiting::default(),
             born,
             told: BTreeMap::new(),
+            prerequisites: Prerequisites::default(),
         }
     }
 
@@ -111,6 +114,10 @@ impl<M: Mode> Core<M> {
             }
             Event::FlowsChecked(outcome) => {
                 self.checks.finished(outcome, now);
+                Counts::default()
+            }
+            Event::Wiring(host) => {
+                self.prerequisites.host_is(host);
                 Counts::default()
             }
         };
@@ -188,6 +195,11 @@ impl<M: Mode> Core<M> {
         &mut self.mode
     }
 
+    /// What is new about the host's prerequisites. Nothing before the first pass, which knows how pods are told.
+    pub fn host_news(&mut self) -> Option<News> {
+        self.prerequisites.news()
+    }
+
     /// One pass. `None` as long as there is no complete snapshot.
     pub fn sync(&mut self, now: impl Fn() -> Instant) -> Option<SyncReport> {
         let (snapshot, facts) = (self.store.snapshot()?, self.facts.as_ref()?);
@@ -199,6 +211,10 @@ impl<M: Mode> Core<M> {
         let changed = std::mem::take(&mut self.waiting.changed);
         let mut update = self.planner.update(snapshot, facts, &changed);
         self.waiting.flows.merge(std::mem::take(&mut update.flows));
+        self.prerequisites.pods_are(Pods {
+            sources: self.planner.plan().node.local_sources.clone(),
+            prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
+        });
         let outcome = program(&mut self.mode, self.planner.plan(), &update);
         let mut report = SyncReport {
             took: now() - started,

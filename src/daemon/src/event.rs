@@ -1,5 +1,6 @@
 use kubeweir_plan::{Facts, FlowCheck};
 
+use crate::prerequisites::Host;
 use crate::question::Asked;
 
 /// Everything that can happen to the loop.
@@ -13,4 +14,6 @@ pub enum Event {
     Explain(Box<Asked>),
     /// A check of tracked flows ended; one that failed comes back.
     FlowsChecked(Result<(), Box<FlowCheck>>),
+    /// How the host is wired, complete.
+    Wiring(Host),
 }

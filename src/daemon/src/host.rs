@@ -1,4 +1,6 @@
-//! What the host says: addresses of interfaces, followed through rtnetlink.
+//! What the host says: addresses of interfaces, followed through rtnetlink, and how it is wired.
+
+pub mod wiring;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

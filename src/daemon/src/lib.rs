@@ -4,8 +4,8 @@
 //! difference and commits it; what came of it is published for health, metrics and logs. No rule about Services is
 //! decided here.
 //!
-//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`run`], then the doors: [`host`], [`conntrack`], [`health`],
-//! [`metrics`], [`http`], and the commands.
+//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`run`], then the doors: [`host`],
+//! [`conntrack`], [`health`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -24,6 +24,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mode;
 pub mod pace;
+pub mod prerequisites;
 pub mod question;
 pub mod run;
 pub mod settings;

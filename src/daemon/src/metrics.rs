@@ -51,6 +51,7 @@ pub struct Metrics {
     last_operations: Gauge,
     services: Gauge,
     awaited: Gauge,
+    host_findings: Gauge,
 }
 
 /// 1 ms to 16.384 s, doubling.
@@ -89,6 +90,7 @@ impl Metrics {
             last_operations: Gauge::default(),
             services: Gauge::default(),
             awaited: Gauge::default(),
+            host_findings: Gauge::default(),
         };
         metrics.register_upstream(registry.sub_registry_with_prefix("kubeproxy"));
         metrics.register_flows(registry.sub_registry_with_prefix("kubeproxy_conntrack_reconciler"));
@@ -147,12 +149,19 @@ impl Metrics {
         );
         r.register("services", "Services in the plan", self.services.clone());
         r.register("lists_awaited", "Kinds whose initial list is not complete", self.awaited.clone());
+        let help = "What the host lacks for packets to find their way";
+        r.register("host_findings", help, self.host_findings.clone());
     }
 
     /// Counts an event that was seen.
     pub fn seen(&self, counts: Counts) {
         self.service_changes.inc_by(counts.services);
         self.slice_changes.inc_by(counts.slices);
+    }
+
+    /// The host was judged: so much is missing.
+    pub fn host_judged(&self, open: usize) {
+        self.host_findings.set(count(open as u64));
     }
 
     /// A sync was asked for.

@@ -1,5 +1,6 @@
 //! Wiring: sources, the host, the loop on a thread of its own, and the servers.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
@@ -27,12 +28,15 @@ use crate::http::Pages;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
 use crate::pace::Pace;
+use crate::prerequisites::News;
 use crate::settings::{Settings, Source};
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
 /// Events folded at most before the loop looks at the clock again.
 const FOLD: usize = 16_384;
+/// Names that a log line shows at most.
+const FEW: usize = 4;
 
 /// Runs the daemon until `stop` resolves or something fails that cannot be retried. What is programmed stays.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -56,6 +60,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let checker = conntrack::start(metrics.clone(), events.clone())?;
     let ended = start_loop(core, queue, checker, Publisher { metrics, health })?;
     let source = start_source(&settings, events.clone())?;
+    tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events));
     info!(node = %settings.plan.node_name, "running");
     tokio::select! {
@@ -125,6 +130,9 @@ async fn drive<M: Mode>(
         {
             return; // its thread is gone, and so will the process be
         }
+        if let Some(news) = core.host_news() {
+            publisher.tell(&news);
+        }
         publisher.stand(&core);
     }
 }
@@ -132,10 +140,14 @@ async fn drive<M: Mode>(
 /// Folds an event and those that wait behind it.
 fn fold<M: Mode>(core: &mut Core<M>, event: Event, queue: &mut mpsc::Receiver<Event>, publisher: &Publisher) {
     let more = std::iter::from_fn(|| queue.try_recv().ok()).take(FOLD);
+    let mut asks_for_sync = false;
     for event in std::iter::once(event).chain(more) {
+        asks_for_sync |= !matches!(event, Event::Wiring(_));
         publisher.metrics.seen(core.take(event, Instant::now()));
     }
-    publisher.metrics.queued(SystemTime::now());
+    if asks_for_sync {
+        publisher.metrics.queued(SystemTime::now());
+    }
 }
 
 /// Tells the world.
@@ -168,11 +180,35 @@ impl Publisher {
         }
     }
 
+    fn tell(&self, news: &News) {
+        self.metrics.host_judged(news.open);
+        for (finding, interfaces) in &news.found {
+            let (name, interfaces) = (finding.name(), few(interfaces));
+            if finding.is_grave() {
+                error!(finding = name, interfaces, "{finding}");
+            } else {
+                warn!(finding = name, interfaces, "{finding}");
+            }
+        }
+        for finding in &news.mended {
+            info!(finding = finding.name(), "mended: {finding}");
+        }
+        debug!(findings = news.open, "judged the host");
+    }
+
     fn stand<M: Mode>(&self, core: &Core<M>) {
         let standing = core.standing();
         self.metrics.stand(&standing);
         self.health.send_modify(|health| health.standing = standing);
     }
+}
+
+/// Some of many names; `None` for none.
+fn few(names: &BTreeSet<String>) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(FEW).map(String::as_str).collect();
+    let rest = names.len().saturating_sub(FEW);
+    let rest = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    (!shown.is_empty()).then(|| shown.join(" ") + &rest)
 }
 
 /// An error with its causes on one line.

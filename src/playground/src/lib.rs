@@ -9,6 +9,7 @@
 
 mod link;
 mod namespace;
+mod overlay;
 mod probe;
 mod sctp;
 mod server;
@@ -16,6 +17,7 @@ mod talker;
 
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
+pub use overlay::{Mac, Vxlan};
 pub use probe::{Answer, Probe, Transport, probe};
 pub use server::Server;
 pub use talker::Talker;

@@ -5,7 +5,9 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
+};
 
 use crate::{Error, Namespace};
 
@@ -52,12 +54,26 @@ impl Bridge<'_> {
         self.here.network(&what, |handle| async move { handle.link().add(bridge).execute().await })
     }
 
+    /// Has what crosses the bridge meet the rules of IP whatever the sysctls say.
+    pub fn filter(&self) -> Result<(), Error> {
+        let bridge = LinkBridge::new(self.name).nf_call_iptables(true).nf_call_ip6tables(true).build();
+        let what = format!("filter {}", self.name);
+        self.here.network(&what, |handle| async move { handle.link().change(bridge).execute().await })
+    }
+
     /// Makes an interface of the same namespace a port of the bridge.
     pub fn enslave(&self, interface: &str) -> Result<(), Error> {
         let bridge = self.here.index(self.name)?;
         let port = LinkUnspec::new_with_index(self.here.index(interface)?).controller(bridge).build();
         let what = format!("put {interface} on {}", self.name);
         self.here.network(&what, |handle| async move { handle.link().set(port).execute().await })
+    }
+
+    /// Lets a port send back out what came in through it, or not (hairpin mode).
+    pub fn hairpin(&self, port: &str, on: bool) -> Result<(), Error> {
+        let link = LinkBridgePort::new(self.here.index(port)?).hairpin(on).build();
+        let what = format!("change hairpin mode of {port}");
+        self.here.network(&what, |handle| async move { handle.link().set_port(link).execute().await })
     }
 }
 
@@ -129,7 +145,7 @@ impl Namespace {
         })
     }
 
-    fn index(&self, interface: &str) -> Result<u32, Error> {
+    pub(crate) fn index(&self, interface: &str) -> Result<u32, Error> {
         let name = interface.to_owned();
         let index = self.network("list interfaces", |handle| async move {
             let found = handle.link().get().match_name(name).execute().try_next().await;
@@ -140,7 +156,7 @@ impl Namespace {
     }
 
     /// Does one thing over rtnetlink inside the namespace.
-    fn network<T, W>(&self, what: &str, work: impl FnOnce(Handle) -> W + Send) -> Result<T, Error>
+    pub(crate) fn network<T, W>(&self, what: &str, work: impl FnOnce(Handle) -> W + Send) -> Result<T, Error>
     where
         T: Send,
         W: Future<Output = Result<T, rtnetlink::Error>>,
