@@ -105,11 +105,8 @@ fn target(fate: &packet::Fate) -> Option<(SocketAddr, Source)> {
 fn walk_through(mut each: impl FnMut(&World, &[Row], &mut [Proxy])) {
     for directory in scenario::all() {
         let scenario = scenario::load(&directory);
-        let worlds: Vec<World> = scenario
-            .on_paper()
-            .into_iter()
-            .map(|network| World::new(network, &scenario.addresses))
-            .collect();
+        let worlds: Vec<World> =
+            scenario.on_paper().into_iter().map(|network| World::new(network, &scenario.addresses)).collect();
         let Some(world) = worlds.first() else { continue };
         let mut proxies: Vec<Proxy> = world.nodes().map(|node| Proxy::new(node, &scenario.flags)).collect();
         for (number, step) in scenario.steps.iter().enumerate() {

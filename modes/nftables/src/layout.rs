@@ -174,7 +174,7 @@ impl Build<'_> {
     fn service_chains(&self) -> BTreeMap<String, Chain> {
         BTreeMap::from([
             plain("services", self.services()),
-            plain("external", self.frontends(Place::Service)),
+            plain("external", self.external()),
             plain("nodeports", self.frontends(Place::NodePort)),
             plain(&policy_local_chain(Place::Service), self.policy_local(Place::Service)),
             plain(&policy_local_chain(Place::NodePort), self.policy_local(Place::NodePort)),
@@ -234,6 +234,14 @@ impl Build<'_> {
         }
     }
 
+    /// A frontend without endpoints is left to the filter: its address may be the node's too, and its port a NodePort.
+    fn external(&self) -> Vec<Rule> {
+        let unserved = frontend_in(Place::Service, SetId::Rejected(Place::Service));
+        let left =
+            self.rule([unserved, verdict(Verdict::Accept)]).comment("not a NodePort, whatever its address");
+        [left].into_iter().chain(self.frontends(Place::Service)).collect()
+    }
+
     fn frontends(&self, place: Place) -> Vec<Rule> {
         vec![
             self.rule([frontend_in(place, SetId::Masqueraded(place)), self.set_mark()]),
@@ -249,8 +257,11 @@ impl Build<'_> {
         let own = || Statement::Match(Match::Local(Field::SourceAddress));
         let pods = self.pod_sent(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
         let node = [self.rule([own(), self.set_mark()]), self.rule([own(), anywhere()])];
-        let others = self.rule([goto(&pick_chain(place, List::Local))]);
-        pods.into_iter().chain(node).chain([others]).collect()
+        let others = [
+            self.rule([jump(&pick_chain(place, List::Local))]),
+            self.rule([verdict(Verdict::Accept)]).comment("no endpoint here: not a NodePort either"),
+        ];
+        pods.into_iter().chain(node).chain(others).collect()
     }
 
     fn no_endpoints(&self, place: Place) -> Vec<Rule> {

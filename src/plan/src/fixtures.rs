@@ -148,9 +148,10 @@ fn service(dice: &mut Dice) -> Service {
     if families >= 2 || (families == 0 && dice.one_in(2)) {
         cluster_ips.push(v6(third, own));
     }
+    // Now and then the node's own address.
     let outer = |dice: &mut Dice| {
-        let last = dice.byte(3);
-        if dice.one_in(3) { v6(9, last) } else { v4(9, last) }
+        let (third, last) = if dice.one_in(4) { (250, 1) } else { (9, dice.byte(3)) };
+        if dice.one_in(3) { v6(third, last) } else { v4(third, last) }
     };
     let external_ips = (0..dice.below(3)).map(|_| outer(dice)).collect();
     let ingress = (0..dice.below(3))
@@ -184,7 +185,7 @@ fn service_port(name: &str, dice: &mut Dice) -> ServicePort {
     ServicePort {
         name: name.into(),
         protocol: dice.pick(&Protocol::ALL),
-        port: dice.pick(&[53, 80, 443]),
+        port: dice.pick(&[53, 80, 443, 80, 443, 30053]),
         node_port: dice.pick(&[0, 0, 30053, 30080]),
     }
 }
