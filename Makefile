@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 PACKAGES := gcc libc6-dev nftables iproute2
+# What tests need besides: witnesses, never part of the product.
+TEST_PACKAGES := conntrack
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
@@ -56,4 +58,5 @@ setup:
 
 # `kubectl` is a witness in tests; Debian's package has it where nothing newer is installed.
 setup-test: setup
+	$(call install,$(TEST_PACKAGES))
 	@command -v kubectl >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends kubernetes-client; }

@@ -12,6 +12,7 @@
 #![expect(clippy::missing_panics_doc, reason = "every function of a test bench may end the test")]
 
 pub mod api;
+pub mod flows;
 pub mod generate;
 pub mod http;
 pub mod offload;

@@ -1,5 +1,6 @@
 //! Session affinity with real packets, a real kernel and the real daemon: what a table of single packets cannot say.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -112,7 +113,7 @@ fn objects(topology: &Topology, seconds: u32, pods: &[&str]) -> String {
              addressType: {kind}\nports: [{{name: http, port: 8080}}, {{name: dns, port: 8053, protocol: UDP}}]\nendpoints:\n"
         );
         for pod in pods {
-            text += &format!("- {{addresses: ['{}']}}\n", topology.member(pod).addresses[family]);
+            writeln!(text, "- {{addresses: ['{}']}}", topology.member(pod).addresses[family]).unwrap();
         }
         text
     };

@@ -199,6 +199,31 @@ fn nothing_is_programmed_before_every_watch_has_delivered_its_list() {
 }
 
 #[test]
+fn explain_answers_by_manifests_and_by_the_running_daemon() {
+    let host = Host::with_services(10);
+    let packet = ["--from=10.244.1.9", "--to=10.96.0.3:80/TCP"];
+    let manifests = format!("--manifests={}", host.path().display());
+    let flags = kubeweir_e2e::proxy::common_flags("node-1");
+    let arguments: Vec<&str> =
+        ["explain"].into_iter().chain(packet).chain(flags.iter().map(String::as_str)).collect();
+    let proxy = host.start();
+    let by_daemon = host.run(program(), &arguments, "");
+    let by_manifests = host.run(program(), &[&arguments[..], &[&manifests]].concat(), "");
+    assert_eq!(by_daemon, by_manifests);
+    for part in [
+        "a pod",
+        "generated/service-3:http",
+        "one of 3 endpoints",
+        "10.200.0.24:8080",
+        "pods keep their address",
+    ] {
+        assert!(by_daemon.contains(part), "{part:?} is not in\n{by_daemon}");
+    }
+    let (status, complaint) = proxy.page("/explain?from=10.244.1.9&to=nowhere").unwrap();
+    assert_eq!((status, complaint.starts_with("to: \"nowhere\" is not")), (400, true));
+}
+
+#[test]
 fn metrics_have_the_names_of_kube_proxy() {
     let (host, api) = (Host::new(), StandIn::start());
     let flags = vec![format!("--kubeconfig={}", api.listen_in(&host.node).display())];

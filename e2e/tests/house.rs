@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
         &[
             "kubeweir-cluster",
             "kubeweir-netfilter",
+            "kubeweir-netlink",
             "kubeweir-nftables",
             "kubeweir-plan",
             "kubeweir-playground",

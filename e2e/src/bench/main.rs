@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a benchmark may end itself")]
 
+mod conntrack;
 mod datapath;
 mod measure;
 
@@ -22,6 +23,8 @@ use tempfile::TempDir;
 
 const ENDPOINTS: u32 = 3;
 const CHANGES: u32 = 200;
+/// Unrelated flows that the kernel tracks while the flows of one endpoint are ended.
+const FLOWS: [u32; 2] = [0, 500_000];
 const DATA_PATH_SERVICES: u32 = 10_000;
 /// Start-ups of each kind, of which the median counts.
 const STARTS: usize = 3;
@@ -50,6 +53,14 @@ fn main() {
             cell(&row.scaled.0, row.scaled.1),
             cell(&row.added.0, row.added.1)
         );
+    }
+    println!(
+        "\nThe flow of one UDP endpoint ended, from the file being in place to the kernel having it (p50 / p99):\n"
+    );
+    println!("| unrelated flows | flow ended | of that the check | resident before | after | peak |");
+    println!("|---|---|---|---|---|---|");
+    for unrelated in FLOWS {
+        conntrack::measure(unrelated);
     }
     let [direct, service] = datapath::measure(DATA_PATH_SERVICES);
     println!("\nconnect() through a node with {DATA_PATH_SERVICES} Services (p50 / p99 in milliseconds):\n");

@@ -11,6 +11,8 @@ impl Errno {
     pub const EEXIST: Errno = Errno(libc::EEXIST);
     /// Something still refers to the object.
     pub const EBUSY: Errno = Errno(libc::EBUSY);
+    /// The kernel does not know how.
+    pub const EOPNOTSUPP: Errno = Errno(libc::EOPNOTSUPP);
     /// The generation named by the batch is not the current one.
     pub const ERESTART: Errno = Errno(85);
 }

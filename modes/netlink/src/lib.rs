@@ -5,12 +5,14 @@
 //! does not offer.
 //!
 //! Reading order: [`wire`] (bytes), [`ack`] (what the kernel answers), [`socket`] (the file
-//! descriptor), [`dump`] (reading), [`batch`] (writing), [`nfnl`] (netfilter's subsystem numbers).
+//! descriptor), [`dump`] (reading), [`batch`] (writing), [`nfnl`] (netfilter's subsystem numbers),
+//! [`conntrack`] (tracked flows).
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod ack;
 pub mod batch;
+pub mod conntrack;
 pub mod dump;
 mod error;
 pub mod nfnl;

@@ -2,6 +2,8 @@
 
 /// Netlink protocol of all netfilter subsystems.
 pub const PROTOCOL: i32 = libc::NETLINK_NETFILTER;
+/// Subsystem of connection tracking.
+pub const SUBSYSTEM_CONNTRACK: u8 = 1;
 /// Subsystem of `nf_tables`.
 pub const SUBSYSTEM_NFTABLES: u8 = 10;
 /// Multicast group that announces `nf_tables` changes.

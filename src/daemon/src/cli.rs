@@ -1,8 +1,11 @@
 //! The command line: kube-proxy's flags, and subcommands of our own.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::question::Destination;
 
 /// Service load balancing on Linux nodes. Without a subcommand: the daemon.
 #[derive(Debug, Parser)]
@@ -23,6 +26,8 @@ pub enum Command {
     Render(Box<Flags>),
     /// Prints what separates the kernel from what should be programmed. Exits with 1 if anything does.
     Diff(Box<Flags>),
+    /// Says where a packet would go, and why: by the manifests, or by what the running daemon knows.
+    Explain(Box<Explain>),
     /// Builds a playground of network namespaces and balances real connections in it.
     Demo(Demo),
 }
@@ -39,6 +44,23 @@ pub struct Demo {
     /// A program such as `nft` to show the result with, instead of our own listing.
     #[arg(long)]
     pub witness: Option<PathBuf>,
+}
+
+/// Flags of `kubeweir explain`.
+#[derive(Args, Clone, Debug)]
+pub struct Explain {
+    /// Who sends the packet: its source address.
+    #[arg(long)]
+    pub from: IpAddr,
+    /// Where to, as `ADDRESS:PORT/PROTOCOL`; TCP if no protocol is given.
+    #[arg(long)]
+    pub to: Destination,
+    /// The interface it comes in through, where pods are told by that.
+    #[arg(long)]
+    pub interface: Option<String>,
+    /// Flags of the daemon. With `--manifests` nothing else is asked; without, the daemon that serves the metrics address.
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// Flags of kube-proxy that have an effect here, under its names, and our own.

@@ -1,7 +1,9 @@
 //! Subcommands.
 
 mod demo;
+mod explain;
 mod oneshot;
 
 pub use demo::demo;
+pub use explain::explain;
 pub use oneshot::{diff, render};

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use kubeweir_cluster::{Event as ClusterEvent, Kind, Store, Trigger};
-use kubeweir_plan::{Changed, Facts, Finding, ObjectName, Options, Plan, Planner, Update};
+use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Update};
 
 use crate::Event;
+use crate::checks::Checks;
 use crate::mode::{Applied, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
+use crate::question::Question;
 
 /// All mutable state of the daemon.
 pub struct Core<M> {
@@ -19,6 +21,7 @@ pub struct Core<M> {
     mode: M,
     pace: Pace,
     waiting: Waiting,
+    checks: Checks,
     /// Triggers from before this are not counted: we were not there to react.
     born: SystemTime,
     /// Findings told so far, so that each is told once.
@@ -34,6 +37,8 @@ struct Waiting {
     /// When the first of it happened.
     since: Option<Instant>,
     counts: Counts,
+    /// Flows that must not go on once it is in force.
+    flows: FlowCheck,
 }
 
 /// Events that changed something, by what they were about.
@@ -84,6 +89,7 @@ impl<M: Mode> Core<M> {
             facts: None,
             planner: Planner::new(options),
             mode,
+            checks: Checks::new(pace.longest_retry()),
             pace,
             waiting: Waiting::default(),
             born,
@@ -96,6 +102,11 @@ impl<M: Mode> Core<M> {
     pub fn take(&mut self, event: Event, now: Instant) -> Counts {
         let counts = match event {
             Event::Cluster(event) => self.take_from_cluster(event),
+            Event::Explain(asked) => {
+                // Whoever asked may be gone.
+                let _ = asked.answer.send(self.explain(&asked.question));
+                return Counts::default();
+            }
             Event::Host(facts) => {
                 self.waiting.changed.node |= self.facts.as_ref() != Some(&facts);
                 self.facts = Some(facts);
@@ -103,6 +114,10 @@ impl<M: Mode> Core<M> {
             }
             Event::Wiring(host) => {
                 self.prerequisites.host_is(host);
+                Counts::default()
+            }
+            Event::FlowsChecked(outcome) => {
+                self.checks.finished(outcome, now);
                 Counts::default()
             }
         };
@@ -143,6 +158,16 @@ impl<M: Mode> Core<M> {
         complete.then(|| self.pace.due(self.has_work(), now)).flatten()
     }
 
+    /// When a check of tracked flows is due.
+    pub fn check_due(&self, now: Instant) -> Option<Instant> {
+        self.checks.due(now)
+    }
+
+    /// The check to carry out now, if one is due: about plans that are in force. An [`Event`] tells what came of it.
+    pub fn take_check(&mut self, now: Instant) -> Option<FlowCheck> {
+        self.checks.take(now)
+    }
+
     /// How things stand.
     pub fn standing(&self) -> Standing {
         let node = self.store.snapshot().and_then(|snapshot| snapshot.node());
@@ -157,6 +182,12 @@ impl<M: Mode> Core<M> {
     /// The latest plan.
     pub fn plan(&self) -> &Plan {
         self.planner.plan()
+    }
+
+    /// Where a packet would go, by the latest plan.
+    fn explain(&self, question: &Question) -> Option<String> {
+        self.store.snapshot()?;
+        Some(question.answer(self.planner.plan(), self.facts.as_ref()?))
     }
 
     /// The mode.
@@ -177,7 +208,9 @@ impl<M: Mode> Core<M> {
             self.mode.forget();
         }
         let whole = !self.mode.is_known();
-        let update = self.planner.update(snapshot, facts, &std::mem::take(&mut self.waiting.changed));
+        let changed = std::mem::take(&mut self.waiting.changed);
+        let mut update = self.planner.update(snapshot, facts, &changed);
+        self.waiting.flows.merge(std::mem::take(&mut update.flows));
         self.prerequisites.pods_are(Pods {
             sources: self.planner.plan().node.local_sources.clone(),
             prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
@@ -192,7 +225,9 @@ impl<M: Mode> Core<M> {
             outcome,
         };
         if report.outcome.is_ok() {
-            report.triggers = std::mem::take(&mut self.waiting).triggers;
+            let done = std::mem::take(&mut self.waiting);
+            report.triggers = done.triggers;
+            self.checks.add(done.flows);
         }
         self.pace.finished(report.outcome.is_ok(), whole, now());
         Some(report)

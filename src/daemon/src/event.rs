@@ -1,6 +1,7 @@
-use kubeweir_plan::Facts;
+use kubeweir_plan::{Facts, FlowCheck};
 
 use crate::prerequisites::Host;
+use crate::question::Asked;
 
 /// Everything that can happen to the loop.
 #[derive(Debug)]
@@ -11,4 +12,8 @@ pub enum Event {
     Host(Facts),
     /// How the host is wired, complete.
     Wiring(Host),
+    /// Somebody wants to know where a packet would go.
+    Explain(Box<Asked>),
+    /// A check of tracked flows ended; one that failed comes back.
+    FlowsChecked(Result<(), Box<FlowCheck>>),
 }

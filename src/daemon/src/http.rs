@@ -10,15 +10,17 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info};
 
+use crate::Event;
 use crate::health::{Answer, Health};
 use crate::metrics::Metrics;
+use crate::question::{Asked, Question};
 
 /// How long to wait before an address is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -35,6 +37,8 @@ pub struct Pages {
     pub registry: Arc<Registry>,
     /// For counting probes.
     pub metrics: Metrics,
+    /// For questions to the loop.
+    pub events: mpsc::Sender<Event>,
 }
 
 /// An address could not be bound.
@@ -53,18 +57,19 @@ type Reply = Response<Full<Bytes>>;
 impl Pages {
     /// Serves `/healthz` and `/livez` for ever.
     pub async fn serve_health(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
-        serve(address, hard_fail, move |path| self.health_page(path)).await
+        serve(address, hard_fail, self, Pages::health_page).await
     }
 
-    /// Serves `/metrics`, `/proxyMode` and a trivial `/healthz` for ever.
+    /// Serves `/metrics`, `/proxyMode`, `/explain` and a trivial `/healthz` for ever.
     pub async fn serve_metrics(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
-        serve(address, hard_fail, move |path| self.metrics_page(path)).await
+        serve(address, hard_fail, self, Pages::metrics_page).await
     }
 
-    fn health_page(&self, path: &str) -> Reply {
+    #[expect(clippy::unused_async, reason = "pages are asked for alike, and others wait")]
+    async fn health_page(self, uri: Uri) -> Reply {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let health = self.health.borrow().clone();
-        match path {
+        match uri.path() {
             "/healthz" => {
                 let answer = health.healthz(now, clock);
                 self.metrics.healthz_answered(answer.code);
@@ -79,8 +84,8 @@ impl Pages {
         }
     }
 
-    fn metrics_page(&self, path: &str) -> Reply {
-        match path {
+    async fn metrics_page(self, uri: Uri) -> Reply {
+        match uri.path() {
             "/metrics" => {
                 let mut text = String::new();
                 match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
@@ -90,7 +95,21 @@ impl Pages {
             }
             "/proxyMode" => reply(StatusCode::OK, TEXT, "nftables".to_owned()),
             "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
+            "/explain" => self.explanation(uri.query().unwrap_or_default()).await,
             _ => not_found(),
+        }
+    }
+
+    async fn explanation(self, query: &str) -> Reply {
+        let question = match Question::from_query(query) {
+            Ok(question) => question,
+            Err(complaint) => return reply(StatusCode::BAD_REQUEST, TEXT, format!("{complaint}\n")),
+        };
+        let (answer, answered) = oneshot::channel();
+        let asked = self.events.send(Event::Explain(Box::new(Asked { question, answer }))).await;
+        match (asked, answered.await) {
+            (Ok(()), Ok(Some(text))) => reply(StatusCode::OK, TEXT, text),
+            _ => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no plan yet\n".to_owned()),
         }
     }
 }
@@ -113,17 +132,21 @@ fn reply(status: StatusCode, kind: &'static str, body: String) -> Reply {
 }
 
 /// Listens, again and again if need be.
-async fn serve(
+async fn serve<P, F>(
     address: SocketAddr,
     hard_fail: bool,
-    page: impl Fn(&str) -> Reply + Send + Sync + 'static,
-) -> Result<Infallible, BindError> {
-    let page = Arc::new(page);
+    pages: Pages,
+    page: P,
+) -> Result<Infallible, BindError>
+where
+    P: Fn(Pages, Uri) -> F + Copy + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 info!(%address, "listening");
-                accept(&listener, &page).await;
+                accept(&listener, &pages, page).await;
             }
             Err(source) if hard_fail => return Err(BindError { address, source }),
             Err(source) => error!(%address, error = %source, "cannot listen, will be retried"),
@@ -132,7 +155,11 @@ async fn serve(
     }
 }
 
-async fn accept<P: Fn(&str) -> Reply + Send + Sync + 'static>(listener: &TcpListener, page: &Arc<P>) {
+async fn accept<P, F>(listener: &TcpListener, pages: &Pages, page: P)
+where
+    P: Fn(Pages, Uri) -> F + Copy + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -141,11 +168,11 @@ async fn accept<P: Fn(&str) -> Reply + Send + Sync + 'static>(listener: &TcpList
                 return;
             }
         };
-        let page = Arc::clone(page);
+        let pages = pages.clone();
         tokio::spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let reply = page(request.uri().path());
-                async move { Ok::<_, Infallible>(reply) }
+                let reply = page(pages.clone(), request.uri().clone());
+                async move { Ok::<_, Infallible>(reply.await) }
             });
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
                 debug!(%error, "connection ended");

@@ -5,14 +5,16 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`run`], then the doors: [`host`],
-//! [`health`], [`metrics`], [`http`], and the commands.
+//! [`conntrack`], [`health`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod checks;
 pub mod cli;
 pub mod commands;
 pub mod configuration;
+pub mod conntrack;
 pub mod core;
 mod event;
 pub mod health;
@@ -23,6 +25,7 @@ pub mod metrics;
 pub mod mode;
 pub mod pace;
 pub mod prerequisites;
+pub mod question;
 pub mod run;
 pub mod settings;
 

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         None => daemon(&cli.flags),
         Some(Command::Render(flags)) => commands::render(flags),
         Some(Command::Diff(flags)) => commands::diff(flags),
+        Some(Command::Explain(options)) => commands::explain(options),
         Some(Command::Demo(options)) => commands::demo(options),
     };
     outcome.unwrap_or_else(|error| {

@@ -38,6 +38,8 @@ pub struct Metrics {
     last_sync: Family<IpFamily, Seconds>,
     last_queued: Family<IpFamily, Seconds>,
     failures: Family<IpFamily, Counter>,
+    flow_checks: Durations,
+    flows_ended: Family<IpFamily, Counter>,
     service_changes: Counter,
     slice_changes: Counter,
     service_changes_pending: Gauge,
@@ -75,6 +77,8 @@ impl Metrics {
             last_sync: Family::default(),
             last_queued: Family::default(),
             failures: Family::default(),
+            flow_checks: Family::new_with_constructor(sync_buckets),
+            flows_ended: Family::default(),
             service_changes: Counter::default(),
             slice_changes: Counter::default(),
             service_changes_pending: Gauge::default(),
@@ -89,6 +93,7 @@ impl Metrics {
             host_findings: Gauge::default(),
         };
         metrics.register_upstream(registry.sub_registry_with_prefix("kubeproxy"));
+        metrics.register_flows(registry.sub_registry_with_prefix("kubeproxy_conntrack_reconciler"));
         metrics.register_own(registry.sub_registry_with_prefix("kubeweir"));
         metrics
     }
@@ -127,6 +132,11 @@ impl Metrics {
         r.register("sync_proxy_rules_endpoint_changes_pending", help, self.slice_changes_pending.clone());
         r.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
         r.register("proxy_livez", "Answers of /livez", self.livez.clone());
+    }
+
+    fn register_flows(&self, r: &mut Registry) {
+        r.register("sync_duration_seconds", "Duration of a check of tracked flows", self.flow_checks.clone());
+        r.register("deleted_entries", "Stale flows ended", self.flows_ended.clone());
     }
 
     fn register_own(&self, r: &mut Registry) {
@@ -189,6 +199,13 @@ impl Metrics {
             self.last_operations.set(count(applied.operations as u64));
         }
         self.services.set(count(report.services as u64));
+    }
+
+    /// Tracked flows of a family were checked, and so many ended.
+    pub fn flows_checked(&self, family: kubeweir_plan::Family, took: Duration, ended: u64) {
+        let family = &FAMILIES[family.index()];
+        observe(&self.flow_checks, family, took);
+        self.flows_ended.get_or_create(family).inc_by(ended);
     }
 
     /// `/healthz` was answered with this status.

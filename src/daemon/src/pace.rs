@@ -24,6 +24,11 @@ impl Pace {
         Pace { shortest, longest_retry, last: None, audited: None, failures: 0 }
     }
 
+    /// The longest pause before a retry.
+    pub fn longest_retry(&self) -> Duration {
+        self.longest_retry
+    }
+
     /// When the next pass is due, given whether anything waits to be done. `None` is not before something happens.
     pub fn due(&self, waiting: bool, now: Instant) -> Option<Instant> {
         let Some(last) = self.last else { return waiting.then_some(now) };

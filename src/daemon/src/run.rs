@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as blocking};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -13,12 +13,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeweir_cluster::{api, manifests};
 use kubeweir_netfilter::Client;
 use kubeweir_nftables::Mode as Nftables;
+use kubeweir_plan::FlowCheck;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::Event;
+use crate::conntrack;
 use crate::core::{Core, SyncReport};
 use crate::health::Health;
 use crate::host;
@@ -47,10 +49,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let core = Core::new(settings.plan.clone(), nftables(&settings)?, pace(&settings), SystemTime::now());
     let (health, published) =
         watch::channel(Health { last_sync: None, standing: core.standing(), patience: settings.sync_period });
-    let pages = Pages { health: published, registry: Arc::new(registry), metrics: metrics.clone() };
+    let pages = Pages {
+        health: published,
+        registry: Arc::new(registry),
+        metrics: metrics.clone(),
+        events: events.clone(),
+    };
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
     let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
-    let ended = start_loop(core, queue, Publisher { metrics, health })?;
+    let checker = conntrack::start(metrics.clone(), events.clone())?;
+    let ended = start_loop(core, queue, checker, Publisher { metrics, health })?;
     let source = start_source(&settings, events.clone())?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events));
@@ -81,21 +89,28 @@ fn pace(settings: &Settings) -> Pace {
 fn start_loop<M: Mode + Send + 'static>(
     core: Core<M>,
     queue: mpsc::Receiver<Event>,
+    checker: blocking::Sender<FlowCheck>,
     publisher: Publisher,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
     let work = move || {
-        runtime.block_on(drive(core, queue, publisher));
+        runtime.block_on(drive(core, queue, checker, publisher));
         drop(end);
     };
     thread::Builder::new().name("sync".to_owned()).spawn(work).context("cannot start the loop")?;
     Ok(ended)
 }
 
-async fn drive<M: Mode>(mut core: Core<M>, mut queue: mpsc::Receiver<Event>, publisher: Publisher) {
+async fn drive<M: Mode>(
+    mut core: Core<M>,
+    mut queue: mpsc::Receiver<Event>,
+    checker: blocking::Sender<FlowCheck>,
+    publisher: Publisher,
+) {
     loop {
-        let received = match core.due(Instant::now()) {
+        let now = Instant::now();
+        let received = match core.due(now).into_iter().chain(core.check_due(now)).min() {
             Some(due) => tokio::time::timeout_at(due.into(), queue.recv()).await.ok(),
             None => Some(queue.recv().await),
         };
@@ -113,6 +128,11 @@ async fn drive<M: Mode>(mut core: Core<M>, mut queue: mpsc::Receiver<Event>, pub
         if let Some(news) = core.host_news() {
             publisher.tell(&news);
         }
+        if let Some(check) = core.take_check(Instant::now())
+            && checker.send(check).is_err()
+        {
+            return; // its thread is gone, and so will the process be
+        }
         publisher.stand(&core);
     }
 }
@@ -122,7 +142,7 @@ fn fold<M: Mode>(core: &mut Core<M>, event: Event, queue: &mut mpsc::Receiver<Ev
     let more = std::iter::from_fn(|| queue.try_recv().ok()).take(FOLD);
     let mut asks_for_sync = false;
     for event in std::iter::once(event).chain(more) {
-        asks_for_sync |= !matches!(event, Event::Wiring(_));
+        asks_for_sync |= matches!(event, Event::Cluster(_) | Event::Host(_));
         publisher.metrics.seen(core.take(event, Instant::now()));
     }
     if asks_for_sync {

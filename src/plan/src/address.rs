@@ -12,6 +12,16 @@ pub enum FrontendAddress {
     Node(Family),
 }
 
+impl FrontendAddress {
+    /// Its address family.
+    pub const fn family(self) -> Family {
+        match self {
+            FrontendAddress::Ip(ip) => Family::of(ip),
+            FrontendAddress::Node(family) => family,
+        }
+    }
+}
+
 impl fmt::Display for FrontendAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -86,6 +86,13 @@ pub fn choose(candidates: &[Candidate<'_>], here: &Here) -> Chosen {
     }
 }
 
+/// Where flows that exist may keep going, in order. Being ready includes being published without being ready; an endpoint that
+/// serves while it terminates still answers the clients it has.
+pub fn keeps(candidates: &[Candidate<'_>]) -> Arc<[SocketAddr]> {
+    let serves = |c: &&Candidate<'_>| c.endpoint.ready || c.endpoint.serving;
+    candidates.iter().filter(serves).map(|candidate| candidate.socket).collect()
+}
+
 fn targets<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> Vec<Target> {
     candidates
         .map(|candidate| Target {

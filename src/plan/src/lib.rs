@@ -8,7 +8,8 @@
 //! keeps its `Arc`, so that whoever compares plans can skip it by pointer; each frontend belongs to one port only.
 //!
 //! Reading order: [`input`], [`plan`], [`endpoints`] (which endpoints), [`service`] (which frontends), [`planner`],
-//! [`oracle`] (where would this packet go?), [`lint`](mod@lint).
+//! [`oracle`] (where would this packet go?), [`explain`] (and why?), [`flows`] (which flows must not go on),
+//! [`lint`](mod@lint).
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,9 +17,11 @@
 mod address;
 mod claims;
 pub mod endpoints;
+pub mod explain;
 pub mod finding;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
+pub mod flows;
 pub mod input;
 pub mod lint;
 mod names;
@@ -32,6 +35,7 @@ mod snapshot;
 
 pub use address::FrontendAddress;
 pub use finding::Finding;
+pub use flows::FlowCheck;
 pub use names::{Family, ObjectName, PortKey, Protocol};
 pub use node::Facts;
 pub use options::Options;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::address::FrontendAddress;
 use crate::names::Family;
 use crate::plan::{Frontend, Plan, PortPlan, Verdict};
 
@@ -14,6 +13,9 @@ pub fn lint(plan: &Plan) -> Vec<String> {
         for port in &service.ports {
             if port.key.service != *name {
                 breaches.push(format!("{} stands in the plan of {name}", port.key));
+            }
+            if !port.keeps.as_ref().is_none_or(|keeps| keeps.is_sorted()) {
+                breaches.push(format!("{}: endpoints that keep flows are not in order", port.key));
             }
             for frontend in &port.frontends {
                 check(port, frontend, &mut breaches);
@@ -28,11 +30,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
 }
 
 fn check(port: &PortPlan, frontend: &Frontend, breaches: &mut Vec<String>) {
-    let family = match frontend.address {
-        FrontendAddress::Ip(address) => Family::of(address),
-        FrontendAddress::Node(family) => family,
-    };
-    if family != port.family {
+    if frontend.address.family() != port.family {
         breaches.push(format!("{}: a frontend of another family", port.key));
     }
     if frontend.port == 0 {

@@ -36,6 +36,16 @@ pub fn plan(snapshot: &Snapshot, facts: &Facts, options: &Options) -> NodePlan {
     }
 }
 
+/// The addresses that NodePorts answer on.
+pub(crate) fn answering(node: &NodePlan, facts: &Facts) -> BTreeSet<IpAddr> {
+    let of = |family: Family| match &node.node_port_addresses[family.index()] {
+        NodePortAddresses::AllLocal => &facts.addresses,
+        NodePortAddresses::Only(addresses) => addresses,
+    };
+    let mine = |family| of(family).iter().copied().filter(move |ip| Family::of(*ip) == family);
+    Family::ALL.into_iter().flat_map(mine).collect()
+}
+
 /// The Node's first address of a family.
 pub fn primary_address(node: Option<&Node>, family: Family) -> Option<IpAddr> {
     node?.addresses.iter().copied().find(|address| Family::of(*address) == family)

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::FrontendAddress;
 use crate::names::{Family, PortKey, Protocol};
-use crate::plan::{Client, Frontend, LocalSources, NodePlan, NodePortAddresses, Plan, Verdict};
+use crate::plan::{Client, Frontend, LocalSources, NodePlan, NodePortAddresses, Plan, PortPlan, Verdict};
 
 /// A new connection's first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,19 +80,29 @@ pub fn client(node: &NodePlan, packet: &Packet) -> Client {
 pub fn outcome(plan: &Plan, packet: &Packet) -> Outcome {
     let client = client(&plan.node, packet);
     match find(plan, packet) {
-        Some((key, frontend)) => through(key, frontend, client, packet.source),
+        Some(Found { port, frontend }) => through(&port.key, frontend, client, packet.source),
         None => unclaimed(plan, packet.destination.ip()),
     }
 }
 
-fn find<'a>(plan: &'a Plan, packet: &Packet) -> Option<(&'a PortKey, &'a Frontend)> {
+/// The frontend that a packet is addressed to.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The port it belongs to.
+    pub port: &'a PortPlan,
+    /// The frontend.
+    pub frontend: &'a Frontend,
+}
+
+/// The frontend that the packet is addressed to, if there is one.
+pub fn find<'a>(plan: &'a Plan, packet: &Packet) -> Option<Found<'a>> {
     let by_address = FrontendAddress::Ip(packet.destination.ip());
     let by_node = FrontendAddress::Node(Family::of(packet.destination.ip()));
     let search = |address: FrontendAddress| {
         let ports = plan.services.values().flat_map(|service| &service.ports);
         ports.filter(|port| port.key.protocol == packet.protocol).find_map(|port| {
             let wanted = |f: &&Frontend| f.address == address && f.port == packet.destination.port();
-            port.frontends.iter().find(wanted).map(|frontend| (&port.key, frontend))
+            port.frontends.iter().find(wanted).map(|frontend| Found { port, frontend })
         })
     };
     let answers_here = answers_node_ports(&plan.node, packet);
@@ -112,8 +122,7 @@ fn through(key: &PortKey, frontend: &Frontend, client: Client, source: IpAddr) -
     if allowed.is_some_and(|ranges| !ranges.iter().any(|range| range.contains(&source))) {
         return Outcome::Dropped(Why::Source);
     }
-    let verdict = if client == Client::Outside { &frontend.outside } else { &frontend.inside };
-    match verdict {
+    match frontend.verdict(client) {
         Verdict::Forward(pool) => Outcome::Forwarded {
             by: key.clone(),
             targets: pool.targets.iter().map(crate::plan::Target::socket).collect(),

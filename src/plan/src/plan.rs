@@ -83,6 +83,9 @@ pub struct PortPlan {
     pub family: Family,
     /// The ways in.
     pub frontends: Box<[Frontend]>,
+    /// Where flows of this port may keep going, ordered: every endpoint, here or elsewhere, that serves it, whatever policy
+    /// would choose today. `None` for TCP, whose endpoints tell their clients themselves that a connection is over.
+    pub keeps: Option<Arc<[SocketAddr]>>,
 }
 
 /// One way in: packets to this address and port.
@@ -102,6 +105,13 @@ pub struct Frontend {
     pub masquerade: Clients,
     /// The only sources allowed; `None` allows all. Prefixes do not overlap.
     pub allowed_sources: Option<Arc<[IpNet]>>,
+}
+
+impl Frontend {
+    /// What happens to a client's packets, its source being allowed.
+    pub fn verdict(&self, client: Client) -> &Verdict {
+        if client == Client::Outside { &self.outside } else { &self.inside }
+    }
 }
 
 /// Whom a frontend is meant for.

@@ -1,11 +1,13 @@
 //! The planner: keeps a plan up to date at the price of what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::claims::{self, Claim, Claims};
 use crate::endpoints::Here;
 use crate::finding::Finding;
+use crate::flows::FlowCheck;
 use crate::input::EndpointSlice;
 use crate::names::ObjectName;
 use crate::node::{self, Facts};
@@ -21,6 +23,8 @@ pub struct Planner {
     plan: Plan,
     context: Option<Context>,
     claims: Claims,
+    /// Where NodePorts answer.
+    answering: Arc<BTreeSet<IpAddr>>,
 }
 
 /// What [`Planner::update`] did.
@@ -31,12 +35,20 @@ pub struct Update {
     pub services: BTreeSet<ObjectName>,
     /// Whether the node's part is different.
     pub node: bool,
+    /// Which flows must not go on once the plan is in force.
+    pub flows: FlowCheck,
 }
 
 impl Planner {
     /// A planner that has seen nothing yet.
     pub fn new(options: Options) -> Planner {
-        Planner { options, plan: Plan::default(), context: None, claims: Claims::default() }
+        Planner {
+            options,
+            plan: Plan::default(),
+            context: None,
+            claims: Claims::default(),
+            answering: Arc::default(),
+        }
     }
 
     /// The latest plan.
@@ -50,14 +62,28 @@ impl Planner {
         let node = node::plan(snapshot, facts, &self.options);
         let context = self.context_of(snapshot, &node);
         let everything = self.context.as_ref() != Some(&context);
-        let mut update = Update { node: *self.plan.node != node, ..Update::default() };
+        let before = std::mem::replace(&mut self.answering, Arc::new(node::answering(&node, facts)));
+        let flows = FlowCheck::new(&before, Arc::clone(&self.answering));
+        let mut update = Update { node: *self.plan.node != node, flows, ..Update::default() };
         if update.node {
             self.plan.node = Arc::new(node);
         }
         let queue = if everything { self.all_services(snapshot) } else { changed.services.clone() };
         self.update_services(queue, snapshot, &context, &mut update);
+        self.complete(&mut update.flows, self.answering != before);
         self.context = Some(context);
         update
+    }
+
+    /// Adds to a check what did not change but matters to it.
+    fn complete(&self, flows: &mut FlowCheck, node_ports_moved: bool) {
+        if node_ports_moved {
+            self.plan.services.values().for_each(|service| flows.add_node_ports(service));
+        }
+        flows.add_overlapping(|place| {
+            let owner = self.claims.owner(place)?;
+            self.plan.services.get(owner).map(Arc::as_ref)
+        });
     }
 
     fn context_of(&self, snapshot: &Snapshot, node: &crate::plan::NodePlan) -> Context {
@@ -120,6 +146,7 @@ impl Planner {
         if old.map(Arc::as_ref) == new.as_ref() {
             return;
         }
+        update.flows.compare(old.map(Arc::as_ref), new.as_ref());
         match new {
             Some(plan) => self.plan.services.insert(name.clone(), Arc::new(plan)),
             None => self.plan.services.remove(&name),

@@ -9,7 +9,7 @@ use crate::address::FrontendAddress;
 use crate::endpoints::{self, Chosen, Here};
 use crate::finding::Finding;
 use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
-use crate::names::{Family, PortKey};
+use crate::names::{Family, PortKey, Protocol};
 use crate::plan::{Clients, Frontend, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict};
 
 /// What a Service's plan depends on besides the Service and its slices.
@@ -78,7 +78,8 @@ fn port_plan(
         frontends.push(routes.external(FrontendAddress::Node(family), port.node_port));
     }
     let key = PortKey { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
-    PortPlan { key, family, frontends: frontends.into() }
+    let keeps = (port.protocol != Protocol::Tcp).then(|| endpoints::keeps(&candidates));
+    PortPlan { key, family, frontends: frontends.into(), keeps }
 }
 
 /// The verdicts that a port's frontends share.

@@ -13,9 +13,11 @@ mod overlay;
 mod probe;
 mod sctp;
 mod server;
+mod talker;
 
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
 pub use overlay::{Mac, Vxlan};
 pub use probe::{Answer, Probe, Transport, probe};
 pub use server::Server;
+pub use talker::Talker;

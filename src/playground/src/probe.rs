@@ -59,7 +59,7 @@ impl Probe {
             Transport::Udp => self.over_udp(),
             Transport::Sctp => self.over_sctp(),
         };
-        answered.and_then(|text| parse(&text)).unwrap_or_else(|error| Answer::from_error(&error))
+        answer(answered)
     }
 
     fn over_tcp(&self) -> io::Result<String> {
@@ -88,20 +88,24 @@ impl Probe {
 
 impl Probe {
     fn over_sctp(&self) -> io::Result<String> {
-        // The source address that the kernel would choose.
-        let guide = UdpSocket::bind((any(self.to.ip()), 0))?;
-        guide.connect(self.to)?;
-        let here = guide.local_addr()?;
+        let (here, _guide) = source_address(self.to)?;
         let raw = Raw::bind(here.ip())?;
         raw.set_patience(self.patience)?;
         raw.send(here.port(), self.to, None)?;
-        loop {
-            let (_, packet) = raw.receive()?;
-            if packet.port == here.port() && !packet.is_question {
-                return Ok(packet.text);
-            }
-        }
+        raw.answer_to(here.port())
     }
+}
+
+/// The source address that the kernel would choose, with a port that is free while the socket is open.
+pub(crate) fn source_address(to: SocketAddr) -> io::Result<(SocketAddr, UdpSocket)> {
+    let guide = UdpSocket::bind((any(to.ip()), 0))?;
+    guide.connect(to)?;
+    Ok((guide.local_addr()?, guide))
+}
+
+/// What a server's words or an error mean.
+pub(crate) fn answer(answered: io::Result<String>) -> Answer {
+    answered.and_then(|text| parse(&text)).unwrap_or_else(|error| Answer::from_error(&error))
 }
 
 impl Answer {
@@ -125,7 +129,7 @@ impl fmt::Display for Answer {
     }
 }
 
-fn any(like: IpAddr) -> IpAddr {
+pub(crate) fn any(like: IpAddr) -> IpAddr {
     if like.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() }
 }
 

@@ -64,6 +64,16 @@ impl Raw {
         }
     }
 
+    /// Waits for the answer to a question from this port.
+    pub(crate) fn answer_to(&self, port: u16) -> io::Result<String> {
+        loop {
+            let (_, packet) = self.receive()?;
+            if packet.port == port && !packet.is_question {
+                return Ok(packet.text);
+            }
+        }
+    }
+
     /// IPv4 raw sockets deliver the IP header too, IPv6 ones do not and need to be asked for the sender.
     fn receive_bytes(&self) -> io::Result<(IpAddr, Vec<u8>)> {
         let mut buffer = vec![0; 2048];

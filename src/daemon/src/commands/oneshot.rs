@@ -45,7 +45,12 @@ fn host_facts() -> anyhow::Result<Facts> {
 }
 
 /// Without facts the Node's own addresses stand for the host's, so that the result does not depend on where it is made.
-fn plan(settings: &Settings, facts: Option<Facts>) -> anyhow::Result<Plan> {
+pub(super) fn plan(settings: &Settings, facts: Option<Facts>) -> anyhow::Result<Plan> {
+    planned(settings, facts).map(|(plan, _)| plan)
+}
+
+/// The plan, and the facts it was made from.
+pub(super) fn planned(settings: &Settings, facts: Option<Facts>) -> anyhow::Result<(Plan, Facts)> {
     let Source::Manifests(directory) = &settings.source else { bail!("--manifests is required") };
     let mut store = Store::default();
     for event in manifests::load(directory, &settings.plan.node_name)? {
@@ -61,5 +66,5 @@ fn plan(settings: &Settings, facts: Option<Facts>) -> anyhow::Result<Plan> {
             eprintln!("kubeweir: {name}: {finding}");
         }
     }
-    Ok(planner.plan().clone())
+    Ok((planner.plan().clone(), facts))
 }

@@ -5,7 +5,10 @@ use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::{Commit, Family, Kernel, Operation};
 use kubeweir_nftables::names::TABLE;
 use kubeweir_plan::Facts;
-use kubeweir_plan::input::{Service, ServiceKind, ServicePort, TrafficPolicy};
+use kubeweir_plan::flows::Flow;
+use kubeweir_plan::input::{
+    Endpoint, EndpointSlice, Service, ServiceKind, ServicePort, SlicePort, TrafficPolicy,
+};
 use kubeweir_plan::{ObjectName, Protocol};
 
 use super::*;
@@ -21,6 +24,10 @@ fn core() -> Sut {
 }
 
 fn service(name: &str, last: u8) -> ClusterEvent {
+    service_over(Protocol::Tcp, name, last)
+}
+
+fn service_over(protocol: Protocol, name: &str, last: u8) -> ClusterEvent {
     ClusterEvent::Service(Arc::new(Service {
         name: ObjectName::new("default", name),
         created: 0,
@@ -29,12 +36,53 @@ fn service(name: &str, last: u8) -> ClusterEvent {
         external_ips: [].into(),
         ingress: [].into(),
         source_ranges: [].into(),
-        ports: [ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: 0 }].into(),
+        ports: [ServicePort { name: "".into(), protocol, port: 80, node_port: 0 }].into(),
         external_policy: TrafficPolicy::Cluster,
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
         health_check_node_port: 0,
     }))
+}
+
+/// The slice of a Service with one endpoint.
+fn slice_over(protocol: Protocol, name: &str, pod: u8) -> ClusterEvent {
+    let endpoint = Endpoint {
+        address: IpAddr::from([10, 244, 0, pod]),
+        node: None,
+        ready: true,
+        serving: true,
+        terminating: false,
+        hints: None,
+    };
+    let slice = EndpointSlice {
+        name: ObjectName::new("default", name),
+        service: ObjectName::new("default", name),
+        family: Some(kubeweir_plan::Family::V4),
+        ports: [SlicePort { name: "".into(), protocol, port: 80 }].into(),
+        endpoints: [endpoint].into(),
+    };
+    ClusterEvent::Slice(Arc::new(slice), None)
+}
+
+/// Whether a check ends flows to this pod through the Service with this address.
+fn ends(check: &FlowCheck, last: u8, pod: u8) -> bool {
+    check.ends(&Flow {
+        protocol: Protocol::Udp,
+        destination: ([10, 96, 0, last], 80).into(),
+        answered_by: ([10, 244, 0, pod], 80).into(),
+    })
+}
+
+/// A UDP Service `a` with one endpoint, programmed, and its flows checked.
+fn checked() -> (Sut, Instant) {
+    let (mut core, now) = (core(), Instant::now());
+    let udp = Protocol::Udp;
+    complete(&mut core, now, vec![service_over(udp, "a", 1), slice_over(udp, "a", 1), service("tcp", 9)]);
+    assert!(sync(&mut core).outcome.is_ok());
+    let check = core.take_check(now).unwrap();
+    assert!(ends(&check, 1, 2) && !ends(&check, 1, 1), "at the start everything is checked");
+    core.take(Event::FlowsChecked(Ok(())), now);
+    (core, now + SECOND)
 }
 
 /// All initial lists, with these objects in them.
@@ -126,4 +174,58 @@ fn a_restart_over_what_is_there_does_nothing() {
     *second.mode().kernel() = first.mode().kernel().clone();
     complete(&mut second, now, vec![service("a", 1)]);
     assert_eq!(sync(&mut second).outcome.unwrap(), Applied::default());
+}
+
+#[test]
+fn flows_are_checked_after_a_service_change_alone_and_only_if_it_could_matter() {
+    let (mut core, now) = checked();
+    assert_eq!(core.check_due(now), None);
+    for uninteresting in [service("tcp", 8), slice_over(Protocol::Tcp, "tcp", 3)] {
+        core.take(Event::Cluster(uninteresting), now);
+        assert!(sync(&mut core).outcome.is_ok());
+        assert_eq!((core.check_due(now), core.take_check(now)), (None, None));
+    }
+    core.take(Event::Cluster(service_over(Protocol::Udp, "a", 7)), now);
+    assert!(sync(&mut core).outcome.is_ok());
+    let check = core.take_check(now).unwrap();
+    assert!(ends(&check, 1, 1) && ends(&check, 7, 2) && !ends(&check, 7, 1));
+    assert_eq!(core.take_check(now), None, "one at a time");
+}
+
+#[test]
+fn flows_are_checked_after_a_failed_sync_was_repeated_and_not_before() {
+    let (mut core, now) = checked();
+    core.take(Event::Cluster(slice_over(Protocol::Udp, "a", 2)), now);
+    core.mode().kernel().refuse_next = 2;
+    for _ in 0..2 {
+        assert!(sync(&mut core).outcome.is_err());
+        assert_eq!(core.take_check(now), None);
+    }
+    assert!(sync(&mut core).outcome.is_ok());
+    let check = core.take_check(now).unwrap();
+    assert!(ends(&check, 1, 1) && !ends(&check, 1, 2));
+}
+
+#[test]
+fn a_failed_check_is_repeated_with_what_has_come_since_on_top() {
+    let (mut core, now) = checked();
+    core.take(Event::Cluster(slice_over(Protocol::Udp, "a", 2)), now);
+    assert!(sync(&mut core).outcome.is_ok());
+    let failed = core.take_check(now).unwrap();
+    // Meanwhile pod 1 is back, beside another Service.
+    for event in [slice_over(Protocol::Udp, "a", 1), service_over(Protocol::Udp, "b", 2)] {
+        core.take(Event::Cluster(event), now);
+        assert!(sync(&mut core).outcome.is_ok());
+    }
+    core.take(Event::Cluster(slice_over(Protocol::Udp, "b", 3)), now);
+    assert!(sync(&mut core).outcome.is_ok());
+    assert_eq!(core.take_check(now), None, "one at a time");
+    core.take(Event::FlowsChecked(Err(Box::new(failed))), now);
+    assert_eq!(core.take_check(now), None, "not before a pause");
+    let later = core.check_due(now).unwrap();
+    assert!(later > now);
+    let check = core.take_check(later).unwrap();
+    assert!(!ends(&check, 1, 1) && ends(&check, 1, 2) && ends(&check, 2, 1) && !ends(&check, 2, 3));
+    core.take(Event::FlowsChecked(Ok(())), later);
+    assert_eq!(core.check_due(later), None);
 }
