@@ -113,7 +113,8 @@ fn objects(topology: &Topology, seconds: u32, pods: &[&str]) -> String {
              addressType: {kind}\nports: [{{name: http, port: 8080}}, {{name: dns, port: 8053, protocol: UDP}}]\nendpoints:\n"
         );
         for pod in pods {
-            writeln!(text, "- {{addresses: ['{}']}}", topology.member(pod).addresses[family]).unwrap();
+            let (address, node) = (topology.member(pod).addresses[family], &pod[1..2]);
+            writeln!(text, "- {{addresses: ['{address}'], nodeName: node-{node}}}").unwrap();
         }
         text
     };

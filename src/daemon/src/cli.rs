@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::question::Destination;
 
-/// Service load balancing on Linux nodes. Without a subcommand: the daemon.
+/// Service load balancing on Linux nodes. Without a subcommand: the daemon. Of a flag given twice the last counts, as in kube-proxy.
 #[derive(Debug, Parser)]
-#[command(name = "kubeweir", version, args_conflicts_with_subcommands = true)]
+#[command(name = "kubeweir", version, args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Cli {
     /// Flags of the daemon.
     #[command(flatten)]
