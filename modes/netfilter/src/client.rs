@@ -17,6 +17,8 @@ use crate::{Chain, Commit, DataType, Family, Operation, Table, datatype, decode}
 const BATCH_LIMIT: usize = 16 * 1024 * 1024;
 /// How often all tables are read again for want of a quiet moment.
 const ATTEMPTS: u32 = 5;
+/// How often, if something was gone before it could be read.
+const ATTEMPTS_AFTER_ERRORS: u32 = 50;
 
 /// The kernel's `nf_tables` in the network namespace of the thread that opened it.
 pub struct Client {
@@ -121,17 +123,20 @@ impl Client {
 
 impl Kernel for Client {
     fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError> {
-        let (mut observed, mut attempt) = (Vec::new(), 0);
+        let mut attempt = 0;
         loop {
             attempt += 1;
             let before = self.generation().map_err(generation_error)?;
-            observed.clear();
-            for (family, name) in tables {
-                observed.push(self.read(*family, name)?);
-            }
+            let read: Result<Vec<_>, _> =
+                tables.iter().map(|(family, name)| self.read(*family, name)).collect();
             let quiet = self.generation().map_err(generation_error)? == before;
-            if quiet || attempt == ATTEMPTS {
-                return Ok(Observation { tables: observed, generation: quiet.then_some(before) });
+            match read {
+                Ok(tables) if quiet || attempt >= ATTEMPTS => {
+                    return Ok(Observation { tables, generation: quiet.then_some(before) });
+                }
+                // What is not found any more may have gone while it was read.
+                Err(error) if quiet || attempt >= ATTEMPTS_AFTER_ERRORS => return Err(error),
+                Ok(_) | Err(_) => {}
             }
         }
     }

@@ -211,6 +211,37 @@ fn more_than_one_batch_can_hold_is_cut_into_several() {
 }
 
 #[test]
+fn reading_survives_sets_that_come_and_go() {
+    inside(|client, namespace| {
+        let table = golden(Family::Ip);
+        bring(client, &table);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let churn = move || {
+                    let mut writer = Client::open().unwrap();
+                    let operation = |operation| Commit {
+                        operations: vec![operation],
+                        ..Commit::new(Family::Ip, "golden")
+                    };
+                    let add = Operation::AddSet("flipping".into(), SetKind::set(Family::Ip, &FRONTEND));
+                    let commits = [operation(add), operation(Operation::DeleteSet("flipping".into()))];
+                    for commit in (0..2000).flat_map(|_| &commits) {
+                        writer.commit(std::slice::from_ref(commit), None).unwrap();
+                    }
+                };
+                namespace.run(churn).unwrap();
+            });
+            for _ in 0..100 {
+                let mut seen =
+                    client.observe(&[(Family::Ip, "golden")]).unwrap().tables.pop().flatten().unwrap();
+                seen.sets.remove("flipping");
+                assert!(seen == table);
+            }
+        });
+    });
+}
+
+#[test]
 fn a_dump_survives_concurrent_writers() {
     inside(|client, namespace| {
         let table = many(20_000);
