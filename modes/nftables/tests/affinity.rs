@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use kubeweir_netfilter::Family;
 use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::sim::packet::{Fate, Packet};
-use kubeweir_netfilter::{Chain, Family};
 use kubeweir_nftables::{Mode, Options, names::TABLE};
 use kubeweir_plan::input::{
     Endpoint, EndpointSlice, Service, ServiceKind, ServicePort, SlicePort, TrafficPolicy,
@@ -65,11 +65,16 @@ fn slice(n: u8, members: impl IntoIterator<Item = u8>) -> EndpointSlice {
 impl Cluster {
     /// Services of endpoints 1 to `size` each.
     fn new(services: u8, size: u8) -> Cluster {
+        Cluster::with_timeouts(services, size, &[10_800])
+    }
+
+    /// The same, with Services that take turns in how long their clients keep their endpoint.
+    fn with_timeouts(services: u8, size: u8, seconds: &[u32]) -> Cluster {
         let mode = Mode::new(Simulated::default(), Options { masquerade_mark: 0x4000 });
         let planner = Planner::new(kubeweir_plan::Options::for_node(NODE));
         let mut cluster = Cluster { snapshot: Snapshot::default(), planner, mode };
-        for n in 1..=services {
-            cluster.snapshot.put_service(service(n, 10_800).into());
+        for (n, seconds) in (1..=services).zip(seconds.iter().cycle()) {
+            cluster.snapshot.put_service(service(n, *seconds).into());
             cluster.snapshot.put_slice(slice(n, 1..=size).into());
         }
         cluster.mode.observe().unwrap();
@@ -113,10 +118,17 @@ impl Cluster {
         self.mode.kernel().send(&packet, &|address| address == IpAddr::from([192, 0, 2, 250]))
     }
 
+    /// Every chain with the number of its rules, in both families.
     fn chains(&mut self) -> Vec<String> {
-        let table = self.mode.kernel().table(Family::Ip, TABLE).unwrap();
-        let rules = |(name, chain): (&String, &Chain)| format!("{name} {}", chain.rules.len());
-        table.chains.iter().map(rules).collect()
+        let kernel = self.mode.kernel();
+        let tables = Family::ALL.iter().map(|family| (family, kernel.table(*family, TABLE).unwrap()));
+        let chains = tables.flat_map(|(family, table)| table.chains.iter().map(move |chain| (family, chain)));
+        chains.map(|(family, (name, chain))| format!("{family} {name} {}", chain.rules.len())).collect()
+    }
+
+    fn rules(&mut self) -> usize {
+        let tables = Family::ALL.map(|family| self.mode.kernel().table(family, TABLE).unwrap().clone());
+        tables.iter().flat_map(|table| table.chains.values()).map(|chain| chain.rules.len()).sum()
     }
 }
 
@@ -180,7 +192,14 @@ fn memory_survives_a_restart_and_a_change_of_the_timeout() {
 
 #[test]
 fn chains_and_rules_do_not_follow_the_number_of_services_with_affinity() {
-    assert_eq!(Cluster::new(1, 3).chains(), Cluster::new(200, 3).chains());
+    let few = [60, 600, 10_800];
+    let mut most = Cluster::with_timeouts(200, 3, &few);
+    assert_eq!(Cluster::with_timeouts(3, 3, &few).chains(), most.chains());
+    // They follow how many timeouts there are, in whatever order and whatever these are, by as much for each.
+    assert_eq!(Cluster::with_timeouts(5, 3, &[7200, 30, 86_400, 30]).chains(), most.chains());
+    let [one, two] = [1, 2].map(|timeouts| Cluster::with_timeouts(200, 3, &few[..timeouts]).rules());
+    assert!(one < two);
+    assert_eq!(most.rules() - two, two - one);
 }
 
 #[test]
