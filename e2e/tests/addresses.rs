@@ -1,12 +1,14 @@
 //! Addresses of the host come and go: NodePorts follow at once, told by the kernel.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::Proxy;
 use kubeweir_e2e::topology::{Network, Topology};
-use kubeweir_playground::{Answer, Probe, Transport, probe};
+use kubeweir_playground::{Answer, Namespace, Probe, Transport, probe};
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -34,6 +36,20 @@ ports: [{name: '', port: 8080}]
 endpoints: [{addresses: ['fd00:244:1::2']}]
 ";
 
+/// The addresses on which NodePorts answer, as `nft` lists them.
+fn answering(node: &Namespace, family: &str) -> BTreeSet<IpAddr> {
+    let mut nft = Command::new("nft");
+    nft.args(["list", "set", family, "kubeweir", "nodeport-ips"]).stdout(Stdio::piped());
+    let output = node.start(&mut nft).unwrap().wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split([' ', ',', '\t', '\n']).filter_map(|word| word.parse().ok()).collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
 #[test]
 fn node_ports_answer_on_a_new_address_and_no_more_on_one_that_is_gone() {
     let (topology, api) = (Topology::build(Network::Routed), StandIn::start());
@@ -48,19 +64,26 @@ fn node_ports_answer_on_a_new_address_and_no_more_on_one_that_is_gone() {
     };
     let answers =
         |address: IpAddr| matches!(ask(address), Answer::Reached { server, .. } if server == "n1-a");
-    proxy.wait("the first address", |_| answers("192.0.2.1".parse().unwrap()).then_some(()));
-    for (address, length) in [("192.0.2.51", 24), ("2001:db8::51", 64)] {
-        let address: IpAddr = address.parse().unwrap();
-        node.address("eth0", ipnet::IpNet::new(address, length).unwrap()).unwrap();
-        proxy.wait("the new address", |_| answers(address).then_some(()));
-        node.delete_address("eth0", address).unwrap();
-        proxy.wait("an end of the new address", |_| {
-            let listing = proxy.page("/explain?from=192.0.2.100&to=192.0.2.51:30600")?.1;
-            (listing.contains("not ours") && !answers(address)).then_some(())
-        });
+    let families = [("ip", "192.0.2.1", "192.0.2.51", 24), ("ip6", "2001:db8::1", "2001:db8::51", 64)];
+    for (family, first, new, length) in families {
+        let (first, new) = (ip(first), ip(new));
+        proxy.wait("the first address", |_| answers(first).then_some(()));
+        assert_eq!(answering(node, family), [first].into());
+        node.address("eth0", ipnet::IpNet::new(new, length).unwrap()).unwrap();
+        proxy.wait("the new address", |_| answers(new).then_some(()));
+        assert_eq!(answering(node, family), [first, new].into());
+        // Nobody answers on an address that is gone, so the rules are asked.
+        node.delete_address("eth0", new).unwrap();
+        proxy
+            .wait("an end of the new address", |_| (answering(node, family) == [first].into()).then_some(()));
+        let from = topology.member("outside").addresses[usize::from(new.is_ipv6())];
+        let question = format!("/explain?from={from}&to={}", SocketAddr::new(new, 30_600));
+        let explained = proxy.page(&question).unwrap().1;
+        assert!(explained.contains("not ours"), "{explained}");
+        assert!(answers(first));
     }
     // One that is outside the prefixes is none of ours, although it is the node's.
-    let other: IpAddr = "192.0.2.151".parse().unwrap();
+    let other = ip("192.0.2.151");
     node.address("eth0", ipnet::IpNet::new(other, 24).unwrap()).unwrap();
     assert_eq!(ask(other), Answer::Refused);
 }
