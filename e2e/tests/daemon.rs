@@ -9,11 +9,73 @@ use kubeweir_e2e::generate;
 use kubeweir_e2e::proxy::{Ours, Proxy, program};
 use kubeweir_playground::Namespace;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 const OPERATIONS: &str = "kubeweir_sync_operations_total";
 const BATCHES: &str = "kubeweir_sync_batches_total";
 const FAILURES: &str = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+
+/// A Service of every kind. Session affinity is for IPv4 only: `nft` 1.0 cannot read the rules for IPv6.
+const EVERY_KIND: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}, {type: InternalIP, address: '2001:db8::1'}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: kubernetes}
+spec: {cidrs: [10.96.0.0/16, 'fd00:96::/64']}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky, namespace: kinds}
+spec: {type: NodePort, clusterIP: 10.96.9.1, clusterIPs: [10.96.9.1], sessionAffinity: ClientIP,
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 600}}, externalTrafficPolicy: Local, ports: [{port: 80, nodePort: 30901}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: balanced, namespace: kinds}
+spec: {type: LoadBalancer, clusterIP: 10.96.9.2, clusterIPs: [10.96.9.2, 'fd00:96::9:2'], externalIPs: [203.0.113.2, '2001:db8:113::2'],
+  loadBalancerSourceRanges: [192.0.2.0/24, 198.51.100.7/32, '2001:db8::/64'], ports: [{port: 80, nodePort: 30902}]}
+status: {loadBalancer: {ingress: [{ip: 203.0.113.102}, {ip: '2001:db8:113::102'}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: local, namespace: kinds}
+spec: {type: LoadBalancer, clusterIP: 10.96.9.3, clusterIPs: [10.96.9.3, 'fd00:96::9:3'], externalTrafficPolicy: Local,
+  externalIPs: [203.0.113.3, '2001:db8:113::3'], ports: [{port: 80, nodePort: 30903}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: far, namespace: kinds}
+spec: {type: LoadBalancer, clusterIP: 10.96.9.4, clusterIPs: [10.96.9.4, 'fd00:96::9:4'], externalTrafficPolicy: Local,
+  internalTrafficPolicy: Local, externalIPs: [203.0.113.4, '2001:db8:113::4'], ports: [{port: 80, nodePort: 30904}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: idle, namespace: kinds}
+spec: {type: LoadBalancer, clusterIP: 10.96.9.5, clusterIPs: [10.96.9.5, 'fd00:96::9:5'], externalIPs: [203.0.113.5, '2001:db8:113::5'],
+  ports: [{port: 80, nodePort: 30905}, {name: s, port: 80, protocol: SCTP}]}
+";
+/// Names of sets, with something in them, that those Services need.
+const NEEDED: [&str; 14] = [
+    "sticky-services-600",
+    "sticky-nodeports-600",
+    "sticky-endpoints",
+    "local-nodeport-sticky-slots",
+    "external-ips",
+    "nodeport-ips",
+    "nodeport-endpoints",
+    "local-endpoints",
+    "masqueraded-nodeports",
+    "policy-local-nodeports",
+    "rejected-nodeports",
+    "dropped-services",
+    "filtered-services",
+    "allowed-sources",
+];
 
 struct Host {
     node: Namespace,
@@ -33,6 +95,29 @@ impl Host {
 
     fn path(&self) -> &Path {
         self.manifests.path()
+    }
+
+    /// Services of every kind, most of them with an endpoint here and some elsewhere.
+    fn put_every_kind(&self) {
+        generate::put(self.path(), "kinds.yaml", EVERY_KIND);
+        for (number, (name, here)) in
+            (1..).zip([("sticky", true), ("balanced", true), ("local", true), ("far", false)])
+        {
+            for (kind, prefix) in
+                [("IPv4", format!("10.244.{number}.")), ("IPv6", format!("fd00:244:{number}::"))]
+            {
+                let endpoint = |last: u8| {
+                    let node = if here && last == 1 { "node-1" } else { "node-2" };
+                    json!({"addresses": [format!("{prefix}{last}")], "nodeName": node})
+                };
+                let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                    "metadata": {"name": format!("{name}-{kind}"), "namespace": "kinds",
+                        "labels": {"kubernetes.io/service-name": name}},
+                    "addressType": kind, "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+                    "endpoints": [endpoint(1), endpoint(2), endpoint(3)]});
+                generate::put(self.path(), &format!("kinds-{name}-{kind}.json"), &slice.to_string());
+            }
+        }
     }
 
     fn start(&self) -> Proxy {
@@ -108,9 +193,15 @@ fn chains_do_not_follow_the_number_of_services_and_nft_lists_them_all() {
 #[test]
 fn rendered_text_loads_with_nft_and_is_what_the_daemon_programs() {
     let host = Host::with_services(50);
+    host.put_every_kind();
     let text = host.render();
     host.run("nft", &["-c", "-f", "-"], &text);
     host.run("nft", &["-f", "-"], &text);
+    let loaded = host.nft(&["list", "table", "ip", "kubeweir"]);
+    for name in NEEDED {
+        let set = loaded.split("\n\t}").find(|block| block.contains(&format!(" {name} {{")));
+        assert!(set.is_some_and(|set| set.contains("elements = {")), "nothing in {name}:\n{loaded}");
+    }
     // The daemon finds nothing to do over what nft made of the text.
     let proxy = host.start();
     assert_eq!(proxy.count(OPERATIONS), 0);
