@@ -10,6 +10,7 @@
 mod link;
 mod namespace;
 mod overlay;
+mod ping;
 mod probe;
 mod sctp;
 mod server;
@@ -18,6 +19,7 @@ mod talker;
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
 pub use overlay::{Mac, Vxlan};
+pub use ping::{Echo, ping};
 pub use probe::{Answer, Probe, Transport, probe};
 pub use server::Server;
 pub use talker::Talker;
