@@ -336,6 +336,86 @@ fn flows_move_to_another_port_of_the_same_pod_and_end_with_their_service() {
 }
 
 #[test]
+fn internal_policy_local_keeps_flows_on_the_node_while_its_endpoints_change() {
+    let world = World::new();
+    let mut spec = addresses(70, 30070);
+    spec["internalTrafficPolicy"] = json!("Local");
+    let objects = |endpoints: &[At]| [world.service("dns", "UDP", &spec, 8053, endpoints)];
+    world.set(&objects(&[at("n1-a"), at("n2-a")]));
+    let pairs = ["10.96.0.70:53", "[fd00:96::70]:53"]
+        .into_iter()
+        .flat_map(|to| ["outside", "node-1", "n1-b"].map(|client| (client, to)));
+    let talkers: Vec<Talker> = pairs.map(|(client, to)| world.talker(client, Transport::Udp, to)).collect();
+    world.wait_for_all(&talkers, "n1-a");
+    // None is left here: the one elsewhere is no way out.
+    let before = world.ended();
+    world.set(&objects(&[at("n2-a")]));
+    world.wait_for_ended(before, [3, 3]);
+    for talker in &talkers {
+        assert_eq!(talker.ask(PATIENCE), Answer::Silence);
+    }
+    world.set(&objects(&[at("n1-b"), at("n2-a")]));
+    world.wait_for_all(&talkers, "n1-b");
+    world.set(&objects(&[at("n1-a"), at("n2-a")]));
+    world.wait_for_all(&talkers, "n1-a");
+    world.wait_for_ended(before, [6, 6]);
+}
+
+#[test]
+fn a_client_reaches_an_endpoint_that_becomes_ready() {
+    let world = World::new();
+    let unready = |member| At { ready: false, serving: false, ..at(member) };
+    let objects = |endpoints: &[At]| [world.service("dns", "UDP", &addresses(71, 30071), 8053, endpoints)];
+    world.set(&objects(&[unready("n1-b")]));
+    let to = ["10.96.0.71:53", "192.0.2.1:30071", "[fd00:96::71]:53", "[2001:db8::1]:30071"];
+    let talkers: Vec<Talker> = to
+        .into_iter()
+        .flat_map(|to| ["outside", "node-1"].map(|client| world.talker(client, Transport::Udp, to)))
+        .collect();
+    for talker in &talkers {
+        assert_eq!(talker.ask(Duration::from_secs(5)), Answer::Refused);
+    }
+    world.set(&objects(&[at("n1-b")]));
+    world.wait_for_all(&talkers, "n1-b");
+    // While nothing is ready a flow stays where it is, until something else becomes ready.
+    let before = world.ended();
+    world.set(&objects(&[unready("n1-b"), unready("n2-a")]));
+    for talker in &talkers {
+        assert_eq!(server_of(&talker.ask(Duration::from_secs(5))), Some("n1-b"));
+    }
+    assert_eq!(world.ended(), before);
+    world.set(&objects(&[unready("n1-b"), at("n2-a")]));
+    world.wait_for_all(&talkers, "n2-a");
+    world.wait_for_ended(before, [4, 4]);
+}
+
+#[test]
+fn flows_through_a_balancers_address_move() {
+    let world = World::new();
+    let mut spec = addresses(72, 30072);
+    spec["type"] = json!("LoadBalancer");
+    let objects = |endpoint: At| {
+        let mut objects = world.service("dns", "UDP", &spec, 8053, &[endpoint]);
+        let ingress = json!([{"ip": "203.0.113.72"}, {"ip": "2001:db8:113::72"}]);
+        objects[0]["status"] = json!({"loadBalancer": {"ingress": ingress}});
+        [objects]
+    };
+    world.set(&objects(at("n1-a")));
+    let pairs = ["203.0.113.72:53", "[2001:db8:113::72]:53"]
+        .into_iter()
+        .flat_map(|to| ["outside", "node-1", "n1-b"].map(|client| (client, to)));
+    let talkers: Vec<Talker> = pairs.map(|(client, to)| world.talker(client, Transport::Udp, to)).collect();
+    world.wait_for_all(&talkers, "n1-a");
+    // To another pod of the same node, and to one of another node.
+    let before = world.ended();
+    for (round, next) in (1..).zip(["n1-b", "n2-a"]) {
+        world.set(&objects(at(next)));
+        world.wait_for_all(&talkers, next);
+        world.wait_for_ended(before, [3 * round, 3 * round]);
+    }
+}
+
+#[test]
 fn sctp_flows_move_too() {
     let world = World::new();
     // Our talkers never get beyond the beginning of an association, which the kernel forgets within seconds.
