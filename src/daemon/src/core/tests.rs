@@ -165,6 +165,34 @@ fn a_finding_is_told_once() {
     assert_eq!(about(&sync(&mut core)), ["default/b"]);
 }
 
+/// A UDP Service's slice with one endpoint, and when the change that it reports happened.
+fn slice_at(name: &str, pod: u8, at: SystemTime) -> ClusterEvent {
+    match slice_over(Protocol::Udp, name, pod) {
+        ClusterEvent::Slice(slice, _) => ClusterEvent::Slice(slice, Some(Trigger(at))),
+        other => other,
+    }
+}
+
+#[test]
+fn a_trigger_is_reported_once_when_in_force_and_never_from_before_the_start() {
+    let (mut core, now) = (core(), Instant::now());
+    core.born = SystemTime::UNIX_EPOCH + 10 * SECOND;
+    let at = |seconds: u32| SystemTime::UNIX_EPOCH + seconds * SECOND;
+    let triggers = |report: SyncReport| report.triggers.iter().map(|Trigger(at)| *at).collect::<Vec<_>>();
+    let [before, since] = [slice_at("a", 1, at(9)), slice_at("b", 1, at(10))];
+    complete(&mut core, now, vec![before, since]);
+    assert_eq!(triggers(sync(&mut core)), [at(10)]);
+    // One after the other, of two slices; the same slice again is no change.
+    for event in [slice_at("a", 2, at(11)), slice_at("b", 2, at(12)), slice_at("b", 2, at(13))] {
+        core.take(Event::Cluster(event), now);
+    }
+    core.mode().kernel().refuse_next = 1;
+    assert!(triggers(sync(&mut core)).is_empty(), "not in force yet");
+    assert_eq!(triggers(sync(&mut core)), [at(11), at(12)]);
+    core.take(Event::Cluster(service("c", 3)), now);
+    assert!(triggers(sync(&mut core)).is_empty());
+}
+
 #[test]
 fn a_restart_over_what_is_there_does_nothing() {
     let (mut first, now) = (core(), Instant::now());
