@@ -6,15 +6,10 @@ use kubeweir_e2e::scenario::{self, Scenario};
 use kubeweir_e2e::settle::check_when_settled;
 use kubeweir_e2e::topology::{Member, Network, Topology};
 
-/// Runs all steps, and the last one again after all proxies were killed and started anew.
+/// Runs all steps twice: once with proxies that follow the changes, then each step with proxies that were killed before it and
+/// start anew, over what the step before has left in the kernel.
 fn run(scenario: &Scenario, network: Network) {
-    let (topology, api) = (Topology::build(network), StandIn::start());
-    for (node, (sysctl, value)) in
-        topology.nodes().flat_map(|node| scenario.sysctls.iter().map(move |s| (node, s)))
-    {
-        node.namespace.sysctl(sysctl, value).unwrap();
-    }
-    topology.add_addresses(&scenario.addresses);
+    let (topology, api) = (build(scenario, network), StandIn::start());
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
@@ -25,19 +20,34 @@ fn run(scenario: &Scenario, network: Network) {
     let hold = |when: &str, failures: Vec<String>| {
         assert!(failures.is_empty(), "{}, {when}:\n{}", network.name(), failures.join("\n"));
     };
+    let check = |proxies: &[Proxy], step| check_when_settled(&topology, proxies, &scenario.flags, step);
     let mut proxies = Vec::new();
-    for (number, step) in scenario.steps.iter().enumerate() {
+    for (number, step) in (1..).zip(&scenario.steps) {
         api.replace_all(&step.objects);
-        if number == 0 {
+        if number == 1 {
             proxies = start();
         }
-        let failures = check_when_settled(&topology, &proxies, &scenario.flags, step);
-        hold(&format!("step {}", number + 1), failures);
+        hold(&format!("step {number}"), check(&proxies, step));
     }
     drop(proxies);
     let last = &scenario.steps[scenario.steps.len() - 1];
     hold("without a proxy", scenario::check(&topology, &last.rows));
-    hold("after a restart", check_when_settled(&topology, &start(), &scenario.flags, last));
+    for (number, step) in (1..).zip(&scenario.steps) {
+        api.replace_all(&step.objects);
+        hold(&format!("step {number} from a fresh start"), check(&start(), step));
+    }
+}
+
+/// The cluster as the scenario wants it.
+fn build(scenario: &Scenario, network: Network) -> Topology {
+    let topology = Topology::build(network);
+    for node in topology.nodes() {
+        for (sysctl, value) in &scenario.sysctls {
+            node.namespace.sysctl(sysctl, value).unwrap();
+        }
+    }
+    topology.add_addresses(&scenario.addresses);
+    topology
 }
 
 fn load(name: &str) -> Scenario {
