@@ -116,11 +116,12 @@ impl Proxy {
         }
     }
 
-    /// Ends the process with a signal and returns its exit code.
-    pub fn end(mut self, signal: Signal) -> Option<i32> {
+    /// Ends the process with a signal and returns its exit code, and all that it logged.
+    pub fn end(mut self, signal: Signal) -> (Option<i32>, String) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(pid, signal).unwrap();
-        self.child.wait().unwrap().code()
+        let code = self.child.wait().unwrap().code();
+        (code, self.log())
     }
 
     /// The process, for its resident memory.

@@ -1,8 +1,9 @@
 //! Session affinity with real packets, a real kernel and the real daemon: what a table of single packets cannot say.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::time::Duration;
 
 use kubeweir_e2e::api::StandIn;
@@ -208,4 +209,37 @@ fn a_client_that_stays_away_is_forgotten() {
         cluster.reach("outside", Transport::Tcp, to) != first
     });
     assert!(moved);
+}
+
+/// Asks over UDP from this address and returns who answers.
+fn ask_from(source: SocketAddr, to: SocketAddr, together: &Barrier) -> String {
+    let socket = UdpSocket::bind(source).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.connect(to).unwrap();
+    together.wait();
+    socket.send(b"?").unwrap();
+    let mut answer = [0; 64];
+    let length = socket.recv(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..length]).split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn two_first_connections_at_once_get_the_same_endpoint() {
+    let cluster = Cluster::start(10_800);
+    let outside = &cluster.topology.member("outside").namespace;
+    let to: SocketAddr = "10.96.5.1:53".parse().unwrap();
+    for last in 120..248 {
+        let client = IpAddr::from([192, 0, 2, last]);
+        outside.address("eth0", ipnet::IpNet::new(client, 24).unwrap()).unwrap();
+        let together = Barrier::new(2);
+        let ask = |port| {
+            let together = &together;
+            move || outside.run(move || ask_from(SocketAddr::new(client, port), to, together)).unwrap()
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let (one, other) = (scope.spawn(ask(40_001)), scope.spawn(ask(40_002)));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert_eq!(one, other, "{client}");
+    }
 }

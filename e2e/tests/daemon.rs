@@ -264,8 +264,21 @@ fn sigterm_leaves_the_rules_and_exits_with_0() {
     let host = Host::with_services(10);
     let proxy = host.start();
     let before = host.nft(&["list", "ruleset"]);
-    assert_eq!(proxy.end(Signal::SIGTERM), Some(0));
+    // Not at once: whatever waits for a time must be waiting by then.
+    proxy.wait("a look at the host", |proxy| (proxy.count("kubeweir_host_findings") == 0).then_some(()));
+    let (code, log) = proxy.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
     assert_eq!(host.nft(&["list", "ruleset"]), before);
+}
+
+#[test]
+fn the_demo_ends_well_and_without_a_word_too_many() {
+    let output = Command::new(program()).args(["demo", "--connections=200"]).output().unwrap();
+    let (said, complaints) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complaints}");
+    assert!(said.contains("all went right") && !complaints.contains("panicked"), "{complaints}");
 }
 
 #[test]

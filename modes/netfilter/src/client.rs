@@ -13,7 +13,7 @@ use crate::kernel::{CommitError, Kernel, Observation, ObserveError, Refused};
 use crate::set::{Element, Elements, Set};
 use crate::{Chain, Commit, DataType, Family, Operation, Table, datatype, decode};
 
-/// Batches beyond this many bytes are cut in parts: the kernel copies a batch into one allocation.
+/// Batches beyond this many bytes are cut in parts, where they may be: the kernel copies a batch into one allocation.
 const BATCH_LIMIT: usize = 16 * 1024 * 1024;
 /// How often all tables are read again for want of a quiet moment.
 const ATTEMPTS: u32 = 5;
@@ -23,6 +23,8 @@ const ATTEMPTS_AFTER_ERRORS: u32 = 50;
 /// The kernel's `nf_tables` in the network namespace of the thread that opened it.
 pub struct Client {
     socket: Socket,
+    /// Bytes beyond which a batch is cut, where it may be.
+    limit: usize,
     /// Key types of the sets seen so far, to name refused elements.
     keys: BTreeMap<(Family, String, String), Vec<DataType>>,
 }
@@ -30,7 +32,14 @@ pub struct Client {
 impl Client {
     /// Opens the resident netlink socket.
     pub fn open() -> Result<Client, Error> {
-        Ok(Client { socket: Socket::open(PROTOCOL)?, keys: BTreeMap::new() })
+        Ok(Client { socket: Socket::open(PROTOCOL)?, limit: BATCH_LIMIT, keys: BTreeMap::new() })
+    }
+
+    /// Cuts batches beyond so many bytes, instead of 16 MiB: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_limit(self, limit: usize) -> Client {
+        Client { limit, ..self }
     }
 
     /// The current generation: a number that every commit by anybody in this namespace changes.
@@ -145,9 +154,10 @@ impl Kernel for Client {
         let mut part = Part::new(generation);
         for commit in commits {
             self.remember(commit);
+            let cuts = Cuts::of(commit);
             for (index, operation) in commit.operations.iter().enumerate() {
                 for range in encode::parts(operation) {
-                    if part.batch.bytes() > BATCH_LIMIT {
+                    if part.batch.bytes() > self.limit && cuts.may_be_before(index) {
                         self.send(part)?;
                         part = Part::new(None);
                     }
@@ -198,6 +208,31 @@ impl Client {
         let mut key = String::new();
         datatype::print(types.map_or(&[], Vec::as_slice), element.key.as_slice(), &mut key);
         format!("{text}, element {key} {}", element.comment.as_deref().unwrap_or_default())
+    }
+}
+
+/// Where a commit may be cut: between elements, but not where chains have been emptied whose rules are still to come.
+struct Cuts<'a> {
+    operations: &'a [Operation],
+    first_flush: usize,
+    last_rule: usize,
+}
+
+impl Cuts<'_> {
+    fn of(commit: &Commit) -> Cuts<'_> {
+        let operations = commit.operations.as_slice();
+        let is_flush = |operation: &Operation| matches!(operation, Operation::FlushChain(_));
+        let is_rule = |operation: &Operation| matches!(operation, Operation::AddRule(..));
+        Cuts {
+            operations,
+            first_flush: operations.iter().position(is_flush).unwrap_or(usize::MAX),
+            last_rule: operations.iter().rposition(is_rule).unwrap_or(0),
+        }
+    }
+
+    fn may_be_before(&self, index: usize) -> bool {
+        let between = self.first_flush < index && index < self.last_rule;
+        self.operations[index].elements().is_some() && !between
     }
 }
 

@@ -138,6 +138,13 @@ pub enum Expr {
         /// ICMP or ICMPv6 code.
         code: u8,
     },
+    /// Loads a constant.
+    Constant {
+        /// Where to.
+        dreg: Register,
+        /// What.
+        data: Vec<u8>,
+    },
     /// Ends the chain or goes to another.
     Verdict(Verdict),
     /// An expression that we do not write.

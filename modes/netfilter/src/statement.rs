@@ -53,6 +53,8 @@ pub enum Statement {
         /// Name of a dynamic map whose data is a priority.
         map: String,
     },
+    /// Sets the packet's priority to none.
+    ClearPriority,
     /// ICMP port unreachable, for every protocol.
     Reject,
     /// Ends or leaves the chain.
@@ -86,8 +88,12 @@ pub enum Match {
     Mark(u32),
     /// `ct state new`.
     NewConnection,
+    /// All these bits of the packet's priority are set.
+    Priority(u32),
     /// `ct status dnat`.
     DestinationTranslated,
+    /// `ct status ! dnat`.
+    DestinationNotTranslated,
     /// The packet came in through this interface; a trailing `*` stands for any ending.
     InputInterface(String),
     /// The packet came in through another interface, or was made on this node.
@@ -131,6 +137,11 @@ impl Statement {
             Statement::Remember { key, map, timeout } => {
                 dynamic(SetAction::Update, key, map, 1000 * u64::from(*timeout), family, out);
             }
+            Statement::ClearPriority => {
+                let dreg = Register::FIRST;
+                out.push(Expr::Constant { dreg, data: vec![0; 4] });
+                out.push(Expr::SetMeta { key: MetaKey::Priority, sreg: dreg });
+            }
             Statement::Forget { key, map } => dynamic(SetAction::Delete, key, map, 0, family, out),
             Statement::Reject => out.push(Expr::Reject { kind: 0, code: port_unreachable(family) }),
             Statement::Verdict(verdict) => out.push(Expr::Verdict(verdict.clone())),
@@ -155,6 +166,7 @@ impl Statement {
                 let key = field::text(key, family);
                 write!(out, "update @{map} {{ {key} timeout {timeout}s : meta priority }}")
             }
+            Statement::ClearPriority => write!(out, "meta priority set none"),
             Statement::Forget { key, map } => {
                 write!(out, "delete @{map} {{ {} : meta priority }}", field::text(key, family))
             }
@@ -181,13 +193,11 @@ impl Match {
                 out.push(Expr::FibType { flags, dreg: first });
                 out.push(compare(true, ROUTE_LOCAL.to_ne_bytes().to_vec()));
             }
-            Match::Mark(bits) => {
-                out.push(Expr::Meta { key: MetaKey::Mark, dreg: first });
-                out.push(mask(*bits));
-                out.push(compare(true, bits.to_ne_bytes().to_vec()));
-            }
-            Match::NewConnection => has_bit(CtKey::State, STATE_NEW, out),
-            Match::DestinationTranslated => has_bit(CtKey::Status, STATUS_DNAT, out),
+            Match::Mark(bits) => meta_bits(MetaKey::Mark, *bits, out),
+            Match::Priority(bits) => meta_bits(MetaKey::Priority, *bits, out),
+            Match::NewConnection => ct_bit(CtKey::State, STATE_NEW, true, out),
+            Match::DestinationTranslated => ct_bit(CtKey::Status, STATUS_DNAT, true, out),
+            Match::DestinationNotTranslated => ct_bit(CtKey::Status, STATUS_DNAT, false, out),
             Match::InputInterface(name) => input_interface(name, true, out),
             Match::NotInputInterface(name) => input_interface(name, false, out),
         }
@@ -203,7 +213,9 @@ impl Match {
             Match::Local(_) => write!(out, "fib daddr type local"),
             Match::Mark(bits) => write!(out, "meta mark & {bits:#010x} == {bits:#010x}"),
             Match::NewConnection => write!(out, "ct state new"),
+            Match::Priority(bits) => write!(out, "meta priority & {bits:#010x} == {bits:#010x}"),
             Match::DestinationTranslated => write!(out, "ct status dnat"),
+            Match::DestinationNotTranslated => write!(out, "ct status & dnat == 0"),
             Match::InputInterface(name) => write!(out, "iifname \"{name}\""),
             Match::NotInputInterface(name) => write!(out, "iifname != \"{name}\""),
         };
@@ -256,10 +268,16 @@ fn change_mark(keep: u32, flip: u32, out: &mut Vec<Expr>) {
     out.push(Expr::SetMeta { key: MetaKey::Mark, sreg: register });
 }
 
-fn has_bit(key: CtKey, bit: u32, out: &mut Vec<Expr>) {
+fn ct_bit(key: CtKey, bit: u32, is_set: bool, out: &mut Vec<Expr>) {
     out.push(Expr::Ct { key, dreg: Register::FIRST });
     out.push(mask(bit));
-    out.push(compare(false, vec![0; 4]));
+    out.push(compare(!is_set, vec![0; 4]));
+}
+
+fn meta_bits(key: MetaKey, bits: u32, out: &mut Vec<Expr>) {
+    out.push(Expr::Meta { key, dreg: Register::FIRST });
+    out.push(mask(bits));
+    out.push(compare(true, bits.to_ne_bytes().to_vec()));
 }
 
 /// Whole bytes are compared alone; any other prefix length needs a mask.

@@ -242,6 +242,27 @@ fn reading_survives_sets_that_come_and_go() {
 }
 
 #[test]
+fn no_cut_leaves_chains_without_their_rules() {
+    inside(|client, namespace| {
+        // A set changes its nature, so all rules go and come back; everything else is far beyond one batch.
+        let mut old = many(3_000);
+        let addresses = old.sets.get_mut("addresses").unwrap();
+        (addresses.kind, addresses.elements) =
+            (SetKind::set(Family::Ip, &FRONTEND[..2]), Elements::default());
+        for chain in old.chains.values_mut() {
+            chain.rules.retain(|rule| rule.text().is_none_or(|text| !text.contains("@addresses")));
+        }
+        bring(client, &old);
+        let commit = diff::diff(observe(client, &old).as_ref(), many(6_000));
+        let mut small = namespace.run(|| Client::open().unwrap()).unwrap().with_limit(1_000);
+        let before = client.generation().unwrap();
+        small.commit(&[commit], None).unwrap();
+        assert_settled(client, &many(6_000));
+        assert_eq!(client.generation().unwrap(), before + 1, "not cut at all");
+    });
+}
+
+#[test]
 fn a_dump_survives_concurrent_writers() {
     inside(|client, namespace| {
         let table = many(20_000);

@@ -33,6 +33,8 @@ pub struct Flow {
     pub original: Tuple,
     /// As answers are before they are translated back.
     pub reply: Tuple,
+    /// Whether it is tracked in a zone other than the default one: somebody keeps flows of their own there.
+    pub is_zoned: bool,
 }
 
 /// Both ends of a packet.
@@ -79,18 +81,23 @@ impl Client {
         Ok(Client { listing: Socket::open(PROTOCOL)?, deleting: Socket::open(PROTOCOL)? })
     }
 
-    /// Deletes the flows within the filter that `ends` decides against. Returns how many were there to be deleted.
+    /// Deletes the flows within the filter that `ends` decides against. Returns how many were there to be deleted. A flow
+    /// that the kernel does not let go (`EBUSY` for one handed to a flowtable, before 6.4) does not save the others: the
+    /// first such error is returned when all were seen.
     pub fn end_flows(&mut self, filter: &Filter, mut ends: impl FnMut(&Flow) -> bool) -> Result<u64, Error> {
         let Client { listing, deleting } = self;
-        let mut ended = 0;
+        let (mut ended, mut refused) = (0, None);
         list(listing, filter, &mut |message| {
             // A kernel may filter less than it was asked to: it compares no ports of SCTP, and nothing before 5.8.
             if decode::flow(message)?.is_some_and(|flow| filter.admits(&flow) && ends(&flow)) {
-                ended += u64::from(delete(deleting, message)?);
+                match delete(deleting, message) {
+                    Ok(was_there) => ended += u64::from(was_there),
+                    Err(error) => refused = refused.take().or(Some(error)),
+                }
             }
             Ok(())
         })?;
-        Ok(ended)
+        refused.map_or(Ok(ended), Err)
     }
 }
 

@@ -4,14 +4,14 @@
 //! address, which could not be checked before the packet is sent there. An endpoint that is gone has no identity among those
 //! of the frontend any more, so its clients draw anew at once, and nobody has to look for them.
 //!
-//! Identities travel in the packet's priority, between rules of one chain. Their upper half is one that no queueing
-//! discipline has as its handle, so that a priority that is left behind means nothing to any.
+//! Identities travel in the packet's priority, between rules of one chain, and are cleared behind routing: packets leave
+//! without.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Set in every identity.
-const BASE: u32 = 0xc000_0000;
+/// Set in every identity, so that rules can tell one from any other priority.
+pub const IDENTITY_BITS: u32 = 0xc000_0000;
 /// `TC_H_ROOT`, which `nft` prints as a word.
 const ROOT: u32 = u32::MAX;
 /// FNV-1a, 32 bits.
@@ -28,7 +28,7 @@ pub fn identities(endpoints: &[SocketAddr]) -> Vec<u32> {
     for position in positions {
         let mut id = identity(&endpoints[position]);
         while id == ROOT || !taken.insert(id) {
-            id = id.wrapping_add(1) | BASE;
+            id = id.wrapping_add(1) | IDENTITY_BITS;
         }
         found[position] = id;
     }
@@ -41,7 +41,7 @@ fn identity(endpoint: &SocketAddr) -> u32 {
         IpAddr::V4(v4) => fnv(&[&v4.octets()[..], &port].concat()),
         IpAddr::V6(v6) => fnv(&[&v6.octets()[..], &port].concat()),
     };
-    hash | BASE
+    hash | IDENTITY_BITS
 }
 
 fn fnv(bytes: &[u8]) -> u32 {

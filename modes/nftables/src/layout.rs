@@ -20,6 +20,7 @@ use kubeweir_netfilter::{
 };
 use kubeweir_plan::{Client, Clients, LocalSources, NodePlan, NodePortAddresses};
 
+use crate::affinity::IDENTITY_BITS;
 use crate::names::{
     List, Place, SetId, TABLE, hairpin_fields, is_exact, pick_chain, policy_local_chain, slot, slot_fields,
     source_fields, sticky_chain, throw_chain,
@@ -122,15 +123,20 @@ impl Build<'_> {
 
     fn base_chains(&self) -> BTreeMap<String, Chain> {
         let to_services = || vec![self.rule([jump("services")])];
-        let unserved = || self.rule([new(), jump("no-endpoints")]);
-        let closed = || self.rule([new(), jump("closed-ports")]);
+        // What was translated is on its way to an endpoint, whatever else its new address stands for.
+        let untouched = || [new(), Statement::Match(Match::DestinationNotTranslated)].into_iter();
+        let unserved = || self.rule(untouched().chain([jump("no-endpoints")]));
+        let closed = || self.rule(untouched().chain([jump("closed-ports")]));
         // The address is matched here and not beside the port: nft cannot read both in one rule.
-        let at = self.at_node_port_address(false);
-        let node_ports = self.rule([new()].into_iter().chain(at).chain([jump("no-nodeport-endpoints")]));
+        let at = self.at_node_port_address();
+        let node_ports = self.rule(untouched().chain(at).chain([jump("no-nodeport-endpoints")]));
         // Addresses that are named need not be on an interface: packets to those go through.
         let named = matches!(&self.node.node_port_addresses[self.index()], NodePortAddresses::Only(_));
-        let and_through =
-            |rules: Vec<Rule>| named.then(|| node_ports.clone()).into_iter().chain(rules).collect::<Vec<_>>();
+        // An address's own frontends come before NodePorts, as they do in translation.
+        let through = || {
+            let node_ports = named.then(|| node_ports.clone());
+            [unserved()].into_iter().chain(node_ports).chain([closed()]).collect::<Vec<_>>()
+        };
         BTreeMap::from([
             base(
                 "filter-prerouting-pre-dnat",
@@ -143,15 +149,9 @@ impl Build<'_> {
             base("nat-prerouting", true, HookPoint::Prerouting, DESTINATION_NAT, to_services()),
             base("nat-output", true, HookPoint::Output, DESTINATION_NAT, to_services()),
             base("nat-postrouting", true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade()),
-            base("filter-input", false, HookPoint::Input, FILTER, vec![node_ports.clone(), unserved()]),
-            base(
-                "filter-forward",
-                false,
-                HookPoint::Forward,
-                FILTER,
-                and_through(vec![unserved(), closed()]),
-            ),
-            base("filter-output", false, HookPoint::Output, FILTER, and_through(vec![unserved(), closed()])),
+            base("filter-input", false, HookPoint::Input, FILTER, vec![unserved(), node_ports.clone()]),
+            base("filter-forward", false, HookPoint::Forward, FILTER, through()),
+            base("filter-output", false, HookPoint::Output, FILTER, through()),
         ])
     }
 
@@ -165,17 +165,21 @@ impl Build<'_> {
         let marked = Statement::Match(Match::Mark(self.mark));
         let translated = Statement::Match(Match::DestinationTranslated);
         let to_itself = in_set(hairpin_fields(), SetId::Hairpin);
-        vec![
+        let kept = Statement::Match(Match::Priority(IDENTITY_BITS));
+        let kept = self.rule([kept, Statement::ClearPriority]).comment("it has served its purpose");
+        let has_affinity = !self.used.affinities.is_empty();
+        let rules = [
             self.rule([marked, Statement::FlipMark(self.mark), Statement::Masquerade]),
             self.rule([translated, to_itself, Statement::Masquerade]).comment("an endpoint to itself"),
-        ]
+        ];
+        has_affinity.then_some(kept).into_iter().chain(rules).collect()
     }
 
     fn service_chains(&self) -> BTreeMap<String, Chain> {
         BTreeMap::from([
             plain("services", self.services()),
             plain("external", self.external()),
-            plain("nodeports", self.frontends(Place::NodePort)),
+            plain("nodeports", self.node_ports()),
             plain(&policy_local_chain(Place::Service), self.policy_local(Place::Service)),
             plain(&policy_local_chain(Place::NodePort), self.policy_local(Place::NodePort)),
             plain("no-endpoints", self.no_endpoints(Place::Service)),
@@ -186,14 +190,14 @@ impl Build<'_> {
 
     fn services(&self) -> Vec<Rule> {
         let to = |id| in_set(vec![Field::DestinationAddress], id);
-        let mut rules = Vec::new();
+        // First, since an external address may be another Service's ClusterIP: the frontend decides, not the address.
+        let mut rules = vec![self.rule([to(SetId::ExternalIps), jump("external")])];
         if let Some(clients) = self.masqueraded_inside() {
             let statements = [to(SetId::ClusterIps)].into_iter().chain(clients).chain([self.set_mark()]);
             rules.push(self.rule(statements));
         }
         rules.push(self.rule([to(SetId::ClusterIps), goto(&pick_chain(Place::Service, List::Main))]));
-        rules.push(self.rule([to(SetId::ExternalIps), jump("external")]));
-        rules.push(self.rule(self.at_node_port_address(true).into_iter().chain([goto("nodeports")])));
+        rules.push(self.rule(self.at_node_port_address().into_iter().chain([goto("nodeports")])));
         rules
     }
 
@@ -220,16 +224,15 @@ impl Build<'_> {
         })
     }
 
-    /// The condition that the destination is an address on which NodePorts answer. A packet at the input hook has
-    /// been routed to this node already.
-    fn at_node_port_address(&self, before_routing: bool) -> Vec<Statement> {
+    /// The condition that the destination is an address on which NodePorts answer: a group that this node has joined is
+    /// none.
+    fn at_node_port_address(&self) -> Vec<Statement> {
         let destination = Field::DestinationAddress;
         match &self.node.node_port_addresses[self.index()] {
             NodePortAddresses::Only(_) => vec![in_set(vec![destination], SetId::NodePortIps)],
             NodePortAddresses::AllLocal => {
-                let local = before_routing.then_some(Statement::Match(Match::Local(destination)));
-                let not_loopback = Statement::Match(Match::Outside(destination, loopback(self.family)));
-                local.into_iter().chain([not_loopback]).collect()
+                let not_loopback = Match::Outside(destination, loopback(self.family));
+                [Match::Local(destination), not_loopback].map(Statement::Match).to_vec()
             }
         }
     }
@@ -239,14 +242,21 @@ impl Build<'_> {
         let unserved = frontend_in(Place::Service, SetId::Rejected(Place::Service));
         let left =
             self.rule([unserved, verdict(Verdict::Accept)]).comment("not a NodePort, whatever its address");
-        [left].into_iter().chain(self.frontends(Place::Service)).collect()
+        let masqueraded = frontend_in(Place::Service, SetId::Masqueraded(Place::Service));
+        let others = self.rule([masqueraded, goto(&pick_chain(Place::Service, List::Main))]);
+        [left].into_iter().chain(self.marks_and_policies(Place::Service)).chain([others]).collect()
     }
 
-    fn frontends(&self, place: Place) -> Vec<Rule> {
-        vec![
+    fn node_ports(&self) -> Vec<Rule> {
+        let others = self.rule([goto(&pick_chain(Place::NodePort, List::Main))]);
+        self.marks_and_policies(Place::NodePort).into_iter().chain([others]).collect()
+    }
+
+    /// An external frontend is always masqueraded for outsiders or under policy Local.
+    fn marks_and_policies(&self, place: Place) -> [Rule; 2] {
+        [
             self.rule([frontend_in(place, SetId::Masqueraded(place)), self.set_mark()]),
             self.rule([frontend_in(place, SetId::PolicyLocal(place)), goto(&policy_local_chain(place))]),
-            self.rule([goto(&pick_chain(place, List::Main))]),
         ]
     }
 
@@ -298,8 +308,18 @@ impl Build<'_> {
                 chains.push(plain(&chain, self.throws(place, list, class)));
             }
         }
+        rules.extend(self.last_resort(place, list));
         chains.push(plain(&pick_chain(place, list), rules));
         chains
+    }
+
+    /// Each lookup sees the sets as they are at its own moment. A packet that passes while a frontend moves from one class
+    /// to another may find it in neither: it gets the first endpoint, which there always is.
+    fn last_resort(&self, place: Place, list: List) -> Vec<Rule> {
+        let first = self.rule([draw(place, list, 1)]).comment("a frontend that changes its class just now");
+        let has_affinity = self.used.affinities_of(place).next().is_some();
+        let sticky = has_affinity.then(|| self.rule([goto(&sticky_chain(place, list))]));
+        [first].into_iter().chain(sticky).collect()
     }
 
     /// Draws until a slot that is taken comes up; in the end the first.

@@ -98,14 +98,14 @@ fn operations_follow_the_change() {
     assert_eq!(cluster.endpoints(7, &[4, 3, 5]), 2, "another one replaced");
     assert_eq!(cluster.endpoints(7, &[9, 8, 5]), 4, "two replaced");
     // The first Service with a new number of endpoints brings a set and a rule for that number; the chain that
-    // looks for the number has two rules and is written anew.
-    assert_eq!(cluster.endpoints(7, &[9, 8, 5, 1]), 1 + 2 + 1 + 3, "scaled up to a number not seen before");
+    // looks for the number has two rules and a last resort, and is written anew.
+    assert_eq!(cluster.endpoints(7, &[9, 8, 5, 1]), 1 + 2 + 1 + 4, "scaled up to a number not seen before");
     assert_eq!(cluster.endpoints(8, &[1, 2, 3, 4]), 3, "scaled up to a number seen before");
     assert_eq!(cluster.endpoints(8, &[2, 3, 4]), 5, "scaled down: the last takes the free slot");
     cluster.snapshot.put_service(service(9, 30_080).into());
     assert_eq!(
         cluster.change(9),
-        3 + 1 + 1 + 1 + 1,
+        3 + 1 + 1 + 1 + 3,
         "a NodePort: three endpoints, its mark, and a new set with its rule"
     );
     cluster.snapshot.remove_service(&name(10));

@@ -87,11 +87,12 @@ impl Watch {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
+        let mut complete = false;
         loop {
             let config = self.config.clone();
             let config = if self.streaming { config.streaming_lists() } else { config };
             let stream = watcher(api.clone(), config).default_backoff();
-            match self.follow(kind, stream, &mut event).await {
+            match self.follow(kind, stream, &mut event, &mut complete).await {
                 Again::Paged => {
                     info!(%kind, "the API server does not stream lists: listing in pages");
                     self.streaming = false;
@@ -99,10 +100,12 @@ impl Watch {
                 Again::FromStart => {}
                 Again::Unknown => {
                     warn!(%kind, "the API server does not offer this kind: going on without it");
+                    // What an earlier list said stays in force.
                     let nothing = [Event::ListBegins(kind), Event::ListEnds(kind)];
-                    for event in nothing {
+                    for event in nothing.into_iter().filter(|_| !complete) {
                         let _ = self.events.send(event).await;
                     }
+                    complete = true;
                     tokio::time::sleep(UNKNOWN_KIND_DELAY).await;
                 }
                 Again::Never => return,
@@ -115,12 +118,16 @@ impl Watch {
         kind: Kind,
         stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
         event: &mut impl FnMut(&K, bool) -> Event,
+        complete: &mut bool,
     ) -> Again {
         pin_mut!(stream);
         while let Some(next) = stream.next().await {
             let event = match next {
                 Ok(watcher::Event::Init) => Event::ListBegins(kind),
-                Ok(watcher::Event::InitDone) => Event::ListEnds(kind),
+                Ok(watcher::Event::InitDone) => {
+                    *complete = true;
+                    Event::ListEnds(kind)
+                }
                 Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
                     event(&object, false)
                 }

@@ -57,6 +57,11 @@ impl Reader {
         value
     }
 
+    /// Complains, and is `false`.
+    fn refuse(&mut self, field: &str, text: &str) -> bool {
+        self.sane::<()>(field, text, None).is_some()
+    }
+
     fn addresses<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Box<[IpAddr]> {
         let texts = texts.into_iter();
         texts.filter_map(|text| self.sane(field, text, sloppy::address(text))).collect()
@@ -152,7 +157,8 @@ fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
     }
     let client_ip = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
     let seconds = client_ip.and_then(|config| config.timeout_seconds);
-    Some(seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS))
+    let given = seconds.and_then(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+    Some(given.unwrap_or(AFFINITY_SECONDS))
 }
 
 fn ingress(status: Option<&core::ServiceStatus>, reader: &mut Reader) -> Box<[Ingress]> {
@@ -170,7 +176,7 @@ fn service_port(port: &core::ServicePort, strings: &mut Strings, reader: &mut Re
     Some(ServicePort {
         name: strings.share(port.name.as_deref().unwrap_or_default()),
         protocol: reader.protocol(port.protocol.as_ref())?,
-        port: reader.port("port", port.port)?,
+        port: reader.port("port", port.port).filter(|number| *number != 0 || reader.refuse("port", "0"))?,
         node_port: port.node_port.map_or(Some(0), |number| reader.port("nodePort", number))?,
     })
 }
@@ -226,9 +232,11 @@ fn endpoints(
     if source.address_type == "FQDN" {
         return [].into();
     }
+    let is_of_slice = |address: &IpAddr| Family::of(*address).to_string() == source.address_type;
     let read = |endpoint: &discovery::Endpoint| {
         let text = endpoint.addresses.first()?;
-        let address = reader.sane("endpoints.addresses", text, sloppy::address(text))?;
+        let address = sloppy::address(text).filter(is_of_slice);
+        let address = reader.sane("endpoints.addresses", text, address)?;
         let conditions = endpoint.conditions.as_ref();
         Some(Endpoint {
             address,

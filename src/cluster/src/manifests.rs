@@ -82,12 +82,12 @@ pub fn follow(directory: &Path, node: &str, events: &Sender<Event>) -> Result<()
             Touched::Files(files) => manifests.reload(files),
         };
         for error in &broken {
-            error!(
-                file = error.file,
-                line = error.line,
-                reason = error.reason,
+            let what = if complete {
                 "manifest ignored, its last good state stays in force"
-            );
+            } else {
+                "nothing is programmed before this manifest is good, since it may hold what is in force now"
+            };
+            error!(file = error.file, line = error.line, reason = error.reason, "{what}");
         }
         let mut batch = changes;
         if !complete && manifests.all_good() {

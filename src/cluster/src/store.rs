@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kubeweir_plan::input::Node;
 use kubeweir_plan::{Changed, ObjectName, Snapshot};
 
 use crate::event::{Event, Kind};
@@ -57,9 +58,16 @@ impl Store {
             }
             Event::ServiceGone(name) => self.snapshot.remove_service(&name),
             Event::SliceGone(name) => self.snapshot.remove_slice(&name),
-            Event::NodeGone => self.snapshot.set_node(None),
+            Event::NodeGone => self.lose_node(),
             Event::ServiceCidrGone(name) => self.snapshot.remove_service_cidr(&name),
         }
+    }
+
+    /// What was known last of a Node that is gone holds on, as long as its pods and addresses may: only balancers are told
+    /// to send nothing new.
+    fn lose_node(&mut self) -> Changed {
+        let last = self.snapshot.node().map(|node| Arc::new(Node { leaving: true, ..node.clone() }));
+        self.snapshot.set_node(last)
     }
 
     fn begin(&mut self, kind: Kind) -> Changed {
@@ -89,7 +97,7 @@ impl Store {
                     changed.merge(self.snapshot.remove_slice(&name));
                 }
             }
-            Kind::Node if self.lists.node.take() == Some(false) => return self.snapshot.set_node(None),
+            Kind::Node if self.lists.node.take() == Some(false) => return self.lose_node(),
             Kind::Node => {}
             Kind::ServiceCidr => {
                 let listed = self.lists.service_cidrs.take();
@@ -119,7 +127,6 @@ fn missing<'a, T: Ord + Clone + 'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubeweir_plan::input::Node;
 
     fn end_all(store: &mut Store, kinds: &[Kind]) {
         for kind in kinds {
@@ -161,8 +168,27 @@ mod tests {
         assert_eq!(names(&store), ["both", "old"]);
         assert!(store.apply(Event::ListEnds(Kind::ServiceCidr)).node);
         assert_eq!(names(&store), ["both"]);
-        store.apply(Event::ListBegins(Kind::Node));
-        assert!(store.apply(Event::ListEnds(Kind::Node)).node);
-        assert!(store.snapshot().unwrap().node().is_none());
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_remembered_as_leaving() {
+        let mut store = Store::default();
+        end_all(&mut store, &Kind::ALL);
+        store.apply(Event::NodeGone);
+        assert!(store.snapshot().unwrap().node().is_none(), "none was ever seen");
+        let node = Node { addresses: ["192.0.2.1".parse().unwrap()].into(), ..Node::default() };
+        let gone: [fn(&mut Store) -> Changed; 2] = [
+            |store| store.apply(Event::NodeGone),
+            |store| {
+                store.apply(Event::ListBegins(Kind::Node));
+                store.apply(Event::ListEnds(Kind::Node))
+            },
+        ];
+        for lose in gone {
+            store.apply(Event::Node(Arc::new(node.clone())));
+            assert!(lose(&mut store).node);
+            let kept = Node { leaving: true, ..node.clone() };
+            assert_eq!(store.snapshot().unwrap().node(), Some(&kept));
+        }
     }
 }

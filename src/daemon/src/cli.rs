@@ -38,8 +38,8 @@ pub struct Demo {
     /// Which kernel facility balances.
     #[arg(long, default_value = "nftables")]
     pub proxy_mode: String,
-    /// Connections to spread.
-    #[arg(long, default_value_t = 600)]
+    /// Connections to spread: enough of them for the spread to be even.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub connections: u32,
     /// A program such as `nft` to show the result with, instead of our own listing.
     #[arg(long)]

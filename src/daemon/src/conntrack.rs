@@ -37,7 +37,6 @@ pub fn start(metrics: Metrics, events: Sender<Event>) -> anyhow::Result<mpsc::Se
 /// Both families, even if one fails. Says why the first that failed did.
 fn carry_out(check: &FlowCheck, metrics: &Metrics) -> anyhow::Result<()> {
     let scopes = check.scopes();
-    let mut client = Client::open()?;
     let mut outcome = Ok(());
     for family in Family::ALL {
         let mine: Vec<Scope> = scopes.iter().copied().filter(|scope| scope.family == family).collect();
@@ -45,7 +44,8 @@ fn carry_out(check: &FlowCheck, metrics: &Metrics) -> anyhow::Result<()> {
             continue;
         }
         let begun = Instant::now();
-        let ended = end_flows(&mut client, check, &mine);
+        // Its own sockets, since a listing that was given up leaves its socket in the middle of it.
+        let ended = Client::open().and_then(|mut client| end_flows(&mut client, check, &mine));
         metrics.flows_checked(family, begun.elapsed(), *ended.as_ref().unwrap_or(&0));
         match ended {
             Ok(ended) => debug!(%family, ended, took = begun.elapsed().as_secs_f64(), "ended stale flows"),
@@ -63,6 +63,7 @@ fn end_flows(client: &mut Client, check: &FlowCheck, scopes: &[Scope]) -> Result
                 protocol: scope.protocol,
                 destination: flow.original.destination,
                 answered_by: flow.reply.source,
+                is_zoned: flow.is_zoned,
             })
         };
         ended += client.end_flows(&filter(scope), judge)?;

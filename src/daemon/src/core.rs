@@ -102,6 +102,8 @@ impl<M: Mode> Core<M> {
     pub fn take(&mut self, event: Event, now: Instant) -> Counts {
         let counts = match event {
             Event::Cluster(event) => self.take_from_cluster(event),
+            // Whoever drives the core looks at this one.
+            Event::Stop => return Counts::default(),
             Event::Explain(asked) => {
                 // Whoever asked may be gone.
                 let _ = asked.answer.send(self.explain(&asked.question));

@@ -10,6 +10,8 @@ pub enum Event {
     Cluster(kubeweir_cluster::Event),
     /// The host's addresses, complete.
     Host(Facts),
+    /// The process ends.
+    Stop,
     /// Somebody wants to know where a packet would go.
     Explain(Box<Asked>),
     /// A check of tracked flows ended; one that failed comes back.

@@ -8,13 +8,13 @@ use crate::cli::Flags;
 const DEBUG_VERBOSITY: u8 = 4;
 const TRACE_VERBOSITY: u8 = 6;
 
-/// Sets logging up for the whole process. `RUST_LOG` overrides `-v`.
-pub fn start(flags: &Flags) {
+/// Sets logging up for the whole process, at this level unless `-v` asks for more. `RUST_LOG` overrides both.
+pub fn start(flags: &Flags, level: &str) {
     let verbosity = flags.verbosity.unwrap_or(0);
     let level = match verbosity {
         TRACE_VERBOSITY.. => "trace",
         DEBUG_VERBOSITY.. => "debug",
-        _ => "info",
+        _ => level,
     };
     let default = format!("warn,kubeweir={level},kubeweir_daemon={level},kubeweir_cluster={level}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

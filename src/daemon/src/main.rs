@@ -15,9 +15,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         None => daemon(&cli.flags),
-        Some(Command::Render(flags)) => commands::render(flags),
-        Some(Command::Diff(flags)) => commands::diff(flags),
-        Some(Command::Explain(options)) => commands::explain(options),
+        Some(Command::Render(flags)) => quietly(flags, || commands::render(flags)),
+        Some(Command::Diff(flags)) => quietly(flags, || commands::diff(flags)),
+        Some(Command::Explain(options)) => quietly(&options.flags, || commands::explain(options)),
         Some(Command::Demo(options)) => commands::demo(options),
     };
     outcome.unwrap_or_else(|error| {
@@ -26,8 +26,14 @@ fn main() -> ExitCode {
     })
 }
 
+/// Runs a command that says on standard error what is wrong with its input, and nothing else.
+fn quietly(flags: &Flags, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    logging::start(flags, "warn");
+    command()
+}
+
 fn daemon(flags: &Flags) -> anyhow::Result<ExitCode> {
-    logging::start(flags);
+    logging::start(flags, "info");
     let settings = Settings::from_flags(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(async {

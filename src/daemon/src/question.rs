@@ -61,6 +61,14 @@ impl fmt::Display for Destination {
 }
 
 impl Question {
+    /// From its parts: both addresses must be of one family.
+    pub fn new(from: IpAddr, to: Destination, interface: Option<String>) -> Result<Question, String> {
+        if from.is_ipv4() != to.socket.is_ipv4() {
+            return Err(format!("{from} cannot send to {to}: one is IPv4 and one IPv6"));
+        }
+        Ok(Question { from, to, interface })
+    }
+
     /// From the query of a URL.
     pub fn from_query(query: &str) -> Result<Question, String> {
         let (mut from, mut to, mut interface) = (None, None, None);
@@ -75,11 +83,7 @@ impl Question {
             }
         }
         let missing = |name: &str| format!("{name} is missing");
-        Ok(Question {
-            from: from.ok_or_else(|| missing("from"))?,
-            to: to.ok_or_else(|| missing("to"))?,
-            interface,
-        })
+        Question::new(from.ok_or_else(|| missing("from"))?, to.ok_or_else(|| missing("to"))?, interface)
     }
 
     /// As the query of a URL.
@@ -129,7 +133,14 @@ mod tests {
             let question = Question { from: "fd00:244::1".parse().unwrap(), to, interface };
             assert_eq!(Question::from_query(&question.to_query()), Ok(question));
         }
-        for query in ["", "from=1.2.3.4", "from=x&to=1.2.3.4:5", "from=1.2.3.4&to=5", "where=here"] {
+        for query in [
+            "",
+            "from=1.2.3.4",
+            "from=x&to=1.2.3.4:5",
+            "from=1.2.3.4&to=5",
+            "from=1.2.3.4&to=[::1]:5",
+            "where=here",
+        ] {
             assert!(Question::from_query(query).is_err(), "{query}");
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, mpsc as blocking};
 use std::thread;
@@ -58,18 +59,23 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
     let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
     let checker = conntrack::start(metrics.clone(), events.clone())?;
-    let ended = start_loop(core, queue, checker, Publisher { metrics, health })?;
+    let mut ended = start_loop(core, queue, checker, Publisher { metrics, health })?;
     let source = start_source(&settings, events.clone())?;
     tokio::spawn(host::wiring::watch(events.clone()));
-    tokio::spawn(host::watch(events));
+    tokio::spawn(host::watch(events.clone()));
     info!(node = %settings.plan.node_name, "running");
-    tokio::select! {
+    let outcome = tokio::select! {
         () = stop => Ok(()),
-        failed = healthz => Ok(no_return(failed)?),
-        failed = metricsz => Ok(no_return(failed)?),
-        _ = ended => Err(anyhow!("the loop ended")),
+        failed = healthz => no_return(failed).map_err(Into::into),
+        failed = metricsz => no_return(failed).map_err(Into::into),
+        _ = &mut ended => return Err(anyhow!("the loop ended")),
         failed = source => failed.unwrap_or_else(|_| Err(anyhow!("the source ended"))),
+    };
+    // The loop must not outlive the runtime whose clock it waits by.
+    if events.send(Event::Stop).await.is_ok() {
+        let _ = ended.await;
     }
+    outcome
 }
 
 fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
@@ -114,10 +120,13 @@ async fn drive<M: Mode>(
             Some(due) => tokio::time::timeout_at(due.into(), queue.recv()).await.ok(),
             None => Some(queue.recv().await),
         };
-        match received {
-            Some(None) => return,
-            Some(Some(event)) => fold(&mut core, event, &mut queue, &publisher),
-            None => {}
+        let ends = match received {
+            Some(None) => true,
+            Some(Some(event)) => fold(&mut core, event, &mut queue, &publisher).is_break(),
+            None => false,
+        };
+        if ends {
+            return;
         }
         let due = core.due(Instant::now());
         if due.is_some_and(|due| due <= Instant::now())
@@ -137,17 +146,26 @@ async fn drive<M: Mode>(
     }
 }
 
-/// Folds an event and those that wait behind it.
-fn fold<M: Mode>(core: &mut Core<M>, event: Event, queue: &mut mpsc::Receiver<Event>, publisher: &Publisher) {
+/// Folds an event and those that wait behind it. Breaks off when the process ends.
+fn fold<M: Mode>(
+    core: &mut Core<M>,
+    event: Event,
+    queue: &mut mpsc::Receiver<Event>,
+    publisher: &Publisher,
+) -> ControlFlow<()> {
     let more = std::iter::from_fn(|| queue.try_recv().ok()).take(FOLD);
     let mut asks_for_sync = false;
     for event in std::iter::once(event).chain(more) {
+        if matches!(event, Event::Stop) {
+            return ControlFlow::Break(());
+        }
         asks_for_sync |= !matches!(event, Event::Wiring(_));
         publisher.metrics.seen(core.take(event, Instant::now()));
     }
     if asks_for_sync {
         publisher.metrics.queued(SystemTime::now());
     }
+    ControlFlow::Continue(())
 }
 
 /// Tells the world.

@@ -15,6 +15,8 @@ const MASQUERADE_BIT: u8 = 14;
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
 const HEALTHZ: &str = "0.0.0.0:10256";
 const METRICS: &str = "127.0.0.1:10249";
+/// `IFNAMSIZ`, less the byte that ends it.
+const LONGEST_INTERFACE: usize = 15;
 const HEALTHZ_PORT: u16 = 10256;
 const METRICS_PORT: u16 = 10249;
 
@@ -176,12 +178,16 @@ fn prefixes(
 }
 
 fn detect_local(configuration: &Configuration) -> Result<DetectLocal, Error> {
-    let given = |field, text: &String| {
-        if text.is_empty() {
-            Err(invalid(field, "is required by detectLocalMode"))
-        } else {
-            Ok(text.as_str().into())
+    let given = |field, text: &String| match text.as_str() {
+        "" => Err(invalid(field, "is required by detectLocalMode")),
+        text if text.len() > LONGEST_INTERFACE => Err(invalid(
+            field,
+            format!("{text:?} is longer than an interface's name can be, {LONGEST_INTERFACE}"),
+        )),
+        text if text.contains(|c: char| c.is_whitespace() || "/:\"*".contains(c)) => {
+            Err(invalid(field, format!("{text:?} is no name of an interface")))
         }
+        text => Ok(text.into()),
     };
     match configuration.detect_local_mode.as_str() {
         "" | "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs(&configuration.cluster_cidr)?)),
@@ -265,6 +271,16 @@ mod tests {
         assert!(error(|c| c.cluster_cidr = "pods".into()).contains("\"pods\""));
         assert!(error(|c| c.nftables.masquerade_bit = Some(32)).starts_with("nftables.masqueradeBit:"));
         assert!(error(|c| c.detect_local_mode = "BridgeInterface".into()).contains("bridgeInterface"));
+        let bridge = |name: &str| {
+            let name = name.to_owned();
+            settings(|c| {
+                c.detect_local_mode = "BridgeInterface".into();
+                c.detect_local.bridge_interface = name;
+            })
+        };
+        assert!(bridge("cni0").is_ok());
+        assert!(bridge("a-name-beyond-15").unwrap_err().to_string().contains("longer"));
+        assert!(bridge("a\"b").unwrap_err().to_string().contains("no name"));
         assert!(error(|c| c.node_port_addresses = vec!["primary".into(), "::/0".into()]).contains("alone"));
         assert!(error(|c| c.healthz_bind_address = "here".into()).starts_with("healthzBindAddress:"));
         assert!(error(|c| c.nftables.min_sync_period = Duration::from_secs(60)).contains("longer"));

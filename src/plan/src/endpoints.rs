@@ -39,7 +39,7 @@ pub struct Chosen {
     pub any: bool,
 }
 
-/// The endpoints of a port over all slices of a family. Of several with one address and port, one that is not
+/// The endpoints of a port over all slices of a family. An address of another family in such a slice is none. Of several with one address and port, one that is not
 /// terminating wins, then one that is ready, then one that serves: an address may already belong to a new pod while the old
 /// one ends, and slices come in no particular order.
 pub fn candidates<'a>(
@@ -52,7 +52,8 @@ pub fn candidates<'a>(
     let mut found: BTreeMap<SocketAddr, Candidate<'a>> = BTreeMap::new();
     for slice in slices.filter(|slice| slice.family == Some(family)) {
         let ports = slice.ports.iter().filter(|p| &*p.name == port && p.protocol == protocol && p.port != 0);
-        for (slice_port, endpoint) in ports.flat_map(|p| slice.endpoints.iter().map(move |e| (p, e))) {
+        let endpoints = || slice.endpoints.iter().filter(|endpoint| Family::of(endpoint.address) == family);
+        for (slice_port, endpoint) in ports.flat_map(|p| endpoints().map(move |e| (p, e))) {
             let socket = SocketAddr::new(endpoint.address, slice_port.port);
             let local = endpoint.node.as_deref() == Some(&*here.node);
             let candidate = Candidate { socket, endpoint, local };

@@ -1,6 +1,7 @@
 //! The oracle's answer in words: where a packet would go, and why.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -96,7 +97,7 @@ fn reasons(
     match (outcome, found) {
         (Outcome::Forwarded { targets, .. }, Some(Found { frontend, .. })) => {
             let mut reasons = vec![choice(frontend, client), source(frontend, client)];
-            if targets.iter().any(|target| target.ip() == packet.source) {
+            if may_return_to_itself(frontend.verdict(client), packet) && targets.len() > 1 {
                 reasons.push(format!(
                     "the endpoint at {} would see this node if it is the one picked",
                     packet.source
@@ -110,11 +111,17 @@ fn reasons(
     }
 }
 
+/// Whether the client is an endpoint on this node that its own connection may be sent back to.
+fn may_return_to_itself(verdict: &Verdict, packet: &Packet) -> bool {
+    let Verdict::Forward(pool) = verdict else { return false };
+    pool.targets.iter().any(|target| target.local && target.address == packet.source)
+}
+
 /// Which endpoints there are to choose from.
 fn choice(frontend: &Frontend, client: Client) -> String {
     match (frontend.inside == frontend.outside, client) {
         (true, _) if frontend.scope == Scope::External && frontend.masquerade == Clients::ALL => {
-            "the external traffic policy is Cluster: any endpoint may be picked".to_owned()
+            "the external traffic policy is Cluster: each of these may be picked".to_owned()
         }
         (true, _) => "these are the endpoints that the Service offers to this node's clients".to_owned(),
         (false, Client::Outside) => {
@@ -190,7 +197,7 @@ fn refusal(plan: &Plan, packet: &Packet, found: Option<&Found<'_>>, why: Why) ->
         }
         (Why::UnusedPort, _) => {
             let owner = plan.services.iter().find(|(_, service)| service.cluster_ips.contains(&address));
-            let owner = owner.map(|(name, service)| format!("{name}, which has {}", ports(service)));
+            let owner = owner.map(|(name, service)| format!("{name}, which has {}", ports(service, address)));
             format!("{address} is the ClusterIP of {}", owner.unwrap_or_default())
         }
         (Why::Unallocated, _) => {
@@ -202,13 +209,12 @@ fn refusal(plan: &Plan, packet: &Packet, found: Option<&Found<'_>>, why: Why) ->
     }
 }
 
-fn ports(service: &ServicePlan) -> String {
+fn ports(service: &ServicePlan, address: IpAddr) -> String {
     let internal = |port: &PortPlan| {
-        let mine = port.frontends.iter().find(|frontend| frontend.scope == Scope::Internal)?;
+        let mine = port.frontends.iter().find(|frontend| frontend.address == FrontendAddress::Ip(address))?;
         Some(format!("{}/{}", mine.port, port.key.protocol))
     };
-    let mut ports: Vec<String> = service.ports.iter().filter_map(internal).collect();
-    ports.dedup();
+    let ports: Vec<String> = service.ports.iter().filter_map(internal).collect();
     if ports.is_empty() { "no ports".to_owned() } else { format!("only {}", ports.join(", ")) }
 }
 

@@ -135,10 +135,15 @@ fn slice_name(dice: &mut Dice) -> Arc<str> {
     dice.pick(&["s1", "s2", "s3"]).into()
 }
 
+/// The last number of a Service's own addresses.
+fn last_of(name: &ObjectName) -> u8 {
+    name.namespace.bytes().chain(name.name.bytes()).fold(0_u8, u8::wrapping_add)
+}
+
 /// A Service whose ClusterIPs are its own most of the time.
 fn service(dice: &mut Dice) -> Service {
     let name = service_name(dice);
-    let own = name.namespace.bytes().chain(name.name.bytes()).fold(0_u8, u8::wrapping_add);
+    let own = last_of(&name);
     let third = u8::from(dice.one_in(10));
     let families = dice.below(4);
     let mut cluster_ips = Vec::new();
@@ -148,9 +153,13 @@ fn service(dice: &mut Dice) -> Service {
     if families >= 2 || (families == 0 && dice.one_in(2)) {
         cluster_ips.push(v6(third, own));
     }
-    // Now and then the node's own address.
+    // Now and then the node's own address, or some Service's ClusterIP.
     let outer = |dice: &mut Dice| {
-        let (third, last) = if dice.one_in(4) { (250, 1) } else { (9, dice.byte(3)) };
+        let (third, last) = match dice.below(8) {
+            0 | 1 => (250, 1),
+            2 => (0, last_of(&service_name(dice))),
+            _ => (9, dice.byte(3)),
+        };
         if dice.one_in(3) { v6(third, last) } else { v4(third, last) }
     };
     let external_ips = (0..dice.below(3)).map(|_| outer(dice)).collect();
@@ -214,7 +223,8 @@ fn endpoint(family: Option<Family>, dice: &mut Dice) -> Endpoint {
         zones: if dice.one_in(2) { vec![] } else { vec![dice.pick(&["zone-1", "zone-2"]).into()] },
     };
     Endpoint {
-        address: if family == Some(Family::V6) { v6(200, last) } else { v4(200, last) },
+        // One in twenty is of the wrong family.
+        address: if (family == Some(Family::V6)) == dice.one_in(20) { v4(200, last) } else { v6(200, last) },
         node: dice.pick(&[None, Some(NODE), Some("node-2")]).map(Arc::from),
         ready: !dice.one_in(4),
         serving: !dice.one_in(4),

@@ -60,6 +60,9 @@ pub struct Flow {
     pub destination: SocketAddr,
     /// Who answers; the destination itself where nothing was translated.
     pub answered_by: SocketAddr,
+    /// Whether it is tracked beside the usual flows, by somebody who keeps flows of their own. What is not translated
+    /// there may be translated in the usual place.
+    pub is_zoned: bool,
 }
 
 /// Flows worth looking at: an upper bound of those that a check may end.
@@ -101,6 +104,9 @@ impl FlowCheck {
 
     /// Whether the flow must not go on.
     pub fn ends(&self, flow: &Flow) -> bool {
+        if flow.is_zoned && flow.answered_by == flow.destination {
+            return false;
+        }
         let address = flow.destination.ip();
         let at = |address| {
             let rule = self.rules.get(&(address, flow.protocol, flow.destination.port()));

@@ -107,7 +107,12 @@ fn flows() -> BTreeSet<Flow> {
             };
             let pods = [3, 14, 33, 59].into_iter().flat_map(|last| [pod(last, 8080), pod(last, 8053)]);
             let answers = pods.chain([destination]);
-            flows.extend(answers.map(|answered_by| Flow { protocol, destination, answered_by }));
+            flows.extend(answers.map(|answered_by| Flow {
+                protocol,
+                destination,
+                answered_by,
+                is_zoned: false,
+            }));
         }
     }
     flows

@@ -39,7 +39,7 @@ fn typed(name: &str, f: &Fields<'_>) -> Result<Option<Expr>, Error> {
         "nat" => nat(f)?,
         "masq" => Some(Expr::Masquerade { flags: f.number(a::MASQ_FLAGS)?.unwrap_or(0) }),
         "reject" => reject(f)?,
-        "immediate" => verdict(f)?.map(Expr::Verdict),
+        "immediate" => constant(f)?.or(verdict(f)?.map(Expr::Verdict)),
         _ => None,
     })
 }
@@ -208,6 +208,11 @@ fn nat(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
 fn reject(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
     let code = f.get(a::REJECT_CODE).and_then(|attribute| attribute.payload.first().copied());
     Ok(f.number(a::REJECT_TYPE)?.zip(code).map(|(kind, code)| Expr::Reject { kind, code }))
+}
+
+fn constant(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
+    let fields = f.register(a::IMMEDIATE_DREG)?.zip(f.value(a::IMMEDIATE_DATA)?);
+    Ok(fields.map(|(dreg, data)| Expr::Constant { dreg, data }))
 }
 
 fn verdict(f: &Fields<'_>) -> Result<Option<Verdict>, Error> {

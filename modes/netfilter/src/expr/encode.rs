@@ -10,7 +10,9 @@ use super::{
 pub(crate) fn encode(expr: &Expr, w: &mut Writer) {
     w.string(a::NAME, name(expr));
     w.nest(a::DATA, |w| match expr {
-        Expr::Compare { .. } | Expr::Bitwise { .. } | Expr::Verdict(_) => transform(expr, w),
+        Expr::Compare { .. } | Expr::Bitwise { .. } | Expr::Constant { .. } | Expr::Verdict(_) => {
+            transform(expr, w);
+        }
         Expr::Lookup { .. } | Expr::DynamicSet { .. } | Expr::Number { .. } | Expr::Hash { .. } => {
             choose(expr, w);
         }
@@ -34,7 +36,7 @@ fn name(expr: &Expr) -> &str {
         Expr::DestinationNat { .. } => "nat",
         Expr::Masquerade { .. } => "masq",
         Expr::Reject { .. } => "reject",
-        Expr::Verdict(_) => "immediate",
+        Expr::Constant { .. } | Expr::Verdict(_) => "immediate",
         Expr::Other(name) => name,
     }
 }
@@ -82,6 +84,10 @@ fn transform(expr: &Expr, w: &mut Writer) {
             w.be32(a::BITWISE_LEN, u32::try_from(mask.len()).unwrap_or_default());
             w.nest(a::BITWISE_MASK, |w| w.bytes(a::VALUE, mask));
             w.nest(a::BITWISE_XOR, |w| w.bytes(a::VALUE, xor));
+        }
+        Expr::Constant { dreg, data } => {
+            w.be32(a::IMMEDIATE_DREG, dreg.number());
+            w.nest(a::IMMEDIATE_DATA, |w| w.bytes(a::VALUE, data));
         }
         Expr::Verdict(verdict) => {
             w.be32(a::IMMEDIATE_DREG, VERDICT_REGISTER);

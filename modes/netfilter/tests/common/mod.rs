@@ -150,6 +150,8 @@ fn sticky_rules(family: Family) -> Vec<Rule> {
         Rule::new(family, &[Statement::Forget { key, map: map() }]),
         Rule::new(family, &[draw]),
         Rule::new(family, &[node_port]),
+        Rule::new(family, &[Statement::Match(Match::Priority(0xc000_0000)), Statement::ClearPriority]),
+        Rule::new(family, &[Statement::Match(Match::DestinationNotTranslated), verdict(Verdict::Drop)]),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::request::{ORIGINAL, REPLY};
+use super::request::{ORIGINAL, REPLY, ZONE};
 use super::{Flow, Tuple};
 use crate::wire::{self, Attribute, Message};
 use crate::{Error, nfnl};
@@ -34,17 +34,18 @@ struct Parts {
 
 /// Decodes a listed flow; `None` for one of a protocol without ports.
 pub fn flow(message: &Message<'_>) -> Result<Option<Flow>, Error> {
-    let (mut original, mut reply) = (None, None);
+    let (mut original, mut reply, mut is_zoned) = (None, None, false);
     for attribute in wire::attributes(message.payload.get(nfnl::GENERIC_HEADER..).unwrap_or_default()) {
         let attribute = attribute?;
         match attribute.kind {
             ORIGINAL => original = tuple(&attribute)?,
             REPLY => reply = tuple(&attribute)?,
+            ZONE => is_zoned = true,
             _ => {}
         }
     }
     let both = original.zip(reply);
-    Ok(both.map(|((protocol, original), (_, reply))| Flow { protocol, original, reply }))
+    Ok(both.map(|((protocol, original), (_, reply))| Flow { protocol, original, reply, is_zoned }))
 }
 
 fn tuple(attribute: &Attribute<'_>) -> Result<Option<(u8, Tuple)>, Error> {

@@ -10,7 +10,7 @@ pub(super) const ORIGINAL: u16 = 1;
 /// `CTA_TUPLE_REPLY`
 pub(super) const REPLY: u16 = 2;
 const ID: u16 = 12;
-const ZONE: u16 = 18;
+pub(super) const ZONE: u16 = 18;
 const FILTER: u16 = 25;
 /// `CTA_FILTER_ORIG_FLAGS`, in host order: which fields of the original tuple are compared.
 const FILTER_ORIGINAL: u16 = 1;

@@ -50,7 +50,7 @@ fn what_the_kernel_lists_is_read() {
     let flow = with(UDP, decode::flow).unwrap().unwrap();
     let original = Tuple { source: socket("10.244.1.2:40000"), destination: socket("10.96.0.10:53") };
     let reply = Tuple { source: socket("10.244.2.2:8053"), destination: socket("10.244.1.2:40000") };
-    assert_eq!(flow, Flow { protocol: 17, original, reply });
+    assert_eq!(flow, Flow { protocol: 17, original, reply, is_zoned: false });
     let flow = with(UDP6, decode::flow).unwrap().unwrap();
     assert_eq!(flow.original.destination, socket("[fd00:96::10]:53"));
     assert_eq!(flow.reply.source, socket("[fd00:244:2::2]:8053"));

@@ -1,12 +1,15 @@
 //! Rules that keep clients to their endpoint.
 //!
 //! A client that is remembered goes where it went before, if the identity it is remembered with is still one of the
-//! frontend's. If not, it is forgotten; then an identity is drawn, remembered, and the packet sent to its endpoint. Drawing
-//! goes on below: the last draw that hits a slot counts, since no draw can end the rules before the client is remembered.
+//! frontend's. If not, it is forgotten; then an identity is drawn, remembered, and the packet sent to the endpoint of what *is*
+//! remembered: where two first connections of a client draw at the same time on two processors, the first one's draw counts
+//! for both. Of the draws of one packet the last that hits a slot counts, since no draw can end the rules before the client
+//! is remembered. Nothing is remembered where nothing was drawn: a packet that is dropped afterwards takes no room.
 
-use kubeweir_netfilter::{Chain, Field, Rule, Statement};
+use kubeweir_netfilter::{Chain, Field, Match, Rule, Statement};
 
 use super::{Build, THROWS, frontend_in, jump, plain};
+use crate::affinity::IDENTITY_BITS;
 use crate::names::{
     List, Place, SetId, client_fields, is_exact, slot, slot_fields, sticky_chain, sticky_throw_chain,
 };
@@ -20,7 +23,8 @@ impl Build<'_> {
         let mut chains = Vec::new();
         let mut rules: Vec<Rule> =
             self.used.affinities_of(place).map(|seconds| self.known(place, list, seconds)).collect();
-        rules.push(self.rule([forget(place)]).comment("the endpoint is gone"));
+        let stale = self.rule([has_identity(), forget(place), Statement::ClearPriority]);
+        rules.push(stale.comment("the endpoint is gone"));
         for class in self.used.classes_of(place, list) {
             let member = frontend_in(place, SetId::Slots(place, list, class));
             if is_exact(class) {
@@ -33,17 +37,18 @@ impl Build<'_> {
         }
         rules.extend(self.used.affinities_of(place).map(|seconds| {
             let sticky = frontend_in(place, SetId::Sticky(place, seconds));
-            self.rule([sticky, remember(place, seconds)])
+            self.rule([sticky, has_identity(), remember(place, seconds)])
         }));
-        rules.push(self.rule([to_endpoint(place, list)]));
+        rules.push(self.rule([recall(place), to_endpoint(place, list)]).comment("or of whoever drew first"));
+        rules.push(self.rule([to_endpoint(place, list)]).comment("the memory is full"));
+        rules.push(self.rule([draw(place, list, 1), to_endpoint(place, list)]));
         chains.push(plain(&sticky_chain(place, list), rules));
         chains
     }
 
     fn known(&self, place: Place, list: List, seconds: u32) -> Rule {
-        let recall = Statement::SetPriority { key: client_fields(place), map: affinity(place) };
         let sticky = frontend_in(place, SetId::Sticky(place, seconds));
-        let rule = self.rule([sticky, recall, remember(place, seconds), to_endpoint(place, list)]);
+        let rule = self.rule([sticky, recall(place), remember(place, seconds), to_endpoint(place, list)]);
         rule.comment("a client comes back")
     }
 
@@ -57,6 +62,14 @@ impl Build<'_> {
 
 fn affinity(place: Place) -> String {
     SetId::Affinity(place).to_string()
+}
+
+fn has_identity() -> Statement {
+    Statement::Match(Match::Priority(IDENTITY_BITS))
+}
+
+fn recall(place: Place) -> Statement {
+    Statement::SetPriority { key: client_fields(place), map: affinity(place) }
 }
 
 fn remember(place: Place, timeout: u32) -> Statement {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, Error, bail};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -20,7 +20,7 @@ use crate::settings::{Settings, Source};
 /// Prints the answer of the manifests, or of the running daemon where none are named.
 pub fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
     let settings = Settings::from_flags(&options.flags)?;
-    let question = Question { from: options.from, to: options.to, interface: options.interface.clone() };
+    let question = Question::new(options.from, options.to, options.interface.clone()).map_err(Error::msg)?;
     let text = match &settings.source {
         Source::Manifests(_) => {
             let (plan, facts) = planned(&settings, None)?;

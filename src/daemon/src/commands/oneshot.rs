@@ -61,6 +61,9 @@ pub(super) fn planned(settings: &Settings, facts: Option<Facts>) -> anyhow::Resu
     let facts = facts.unwrap_or_else(|| Facts { addresses: node_addresses.collect() });
     let mut planner = Planner::new(settings.plan.clone());
     let _ = planner.update(snapshot, &facts, &Changed::default());
+    for finding in &planner.plan().node.findings {
+        eprintln!("kubeweir: node {}: {finding}", settings.plan.node_name);
+    }
     for (name, service) in &planner.plan().services {
         for finding in &service.findings {
             eprintln!("kubeweir: {name}: {finding}");

@@ -70,6 +70,7 @@ fn ends(check: &FlowCheck, last: u8, pod: u8) -> bool {
         protocol: Protocol::Udp,
         destination: ([10, 96, 0, last], 80).into(),
         answered_by: ([10, 244, 0, pod], 80).into(),
+        is_zoned: false,
     })
 }
 

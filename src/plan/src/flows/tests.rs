@@ -116,7 +116,12 @@ impl Bench {
 }
 
 fn flow(protocol: Protocol, destination: &str, answered_by: &str) -> Flow {
-    Flow { protocol, destination: destination.parse().unwrap(), answered_by: answered_by.parse().unwrap() }
+    Flow {
+        protocol,
+        destination: destination.parse().unwrap(),
+        answered_by: answered_by.parse().unwrap(),
+        is_zoned: false,
+    }
 }
 
 fn ends(check: &FlowCheck, destination: &str, answered_by: &str) -> bool {
@@ -347,4 +352,13 @@ fn one_port_on_several_addresses_is_one_scope() {
     let found: BTreeSet<_> = scopes.iter().map(|scope| (scope.port, scope.address)).collect();
     let node: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!(found, [(Some(53), None), (Some(30053), Some(node))].into());
+}
+
+#[test]
+fn what_is_not_translated_in_a_zone_of_somebody_elses_stays() {
+    let mut bench = Bench::serving(&[A, B]);
+    let check = bench.endpoints(&[B]);
+    let in_zone = |answered_by| Flow { is_zoned: true, ..flow(Protocol::Udp, VIP, answered_by) };
+    assert!(ends(&check, VIP, VIP) && !check.ends(&in_zone(VIP)));
+    assert!(ends(&check, VIP, A) && check.ends(&in_zone(A)));
 }

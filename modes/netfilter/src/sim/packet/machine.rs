@@ -133,6 +133,7 @@ impl Machine<'_> {
                 let Some(bytes) = header.get(from..from + length) else { return false };
                 put(registers, *dreg, bytes);
             }
+            Expr::Constant { dreg, data } => put(registers, *dreg, data),
             Expr::Ct { key: CtKey::State, dreg } => put(registers, *dreg, &STATE_NEW.to_ne_bytes()),
             Expr::Ct { key: CtKey::Status, dreg } => {
                 let status = if state.translated { STATUS_DNAT } else { 0 };
