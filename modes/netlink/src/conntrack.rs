@@ -8,6 +8,7 @@
 //!
 //! Reading order: [`Flow`] and how it is decoded (`decode`), the requests (`request`), [`Client`].
 
+mod attribute;
 mod decode;
 mod request;
 

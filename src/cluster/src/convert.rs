@@ -85,6 +85,24 @@ impl Reader {
         }
     }
 
+    fn kind(&mut self, text: Option<&String>) -> ServiceKind {
+        match text.map_or("ClusterIP", String::as_str) {
+            "" | "ClusterIP" => ServiceKind::ClusterIp,
+            "NodePort" => ServiceKind::NodePort,
+            "LoadBalancer" => ServiceKind::LoadBalancer,
+            "ExternalName" => ServiceKind::ExternalName,
+            other => self.sane("type", other, None).unwrap_or(ServiceKind::ClusterIp),
+        }
+    }
+
+    fn policy(&mut self, field: &str, text: Option<&String>) -> TrafficPolicy {
+        match text.map_or("Cluster", String::as_str) {
+            "" | "Cluster" => TrafficPolicy::Cluster,
+            "Local" => TrafficPolicy::Local,
+            other => self.sane(field, other, None).unwrap_or(TrafficPolicy::Cluster),
+        }
+    }
+
     fn finish<T>(self, object: T) -> Converted<T> {
         Converted { object, complaints: self.complaints }
     }
@@ -110,7 +128,7 @@ pub fn service(source: &core::Service, strings: &mut Strings) -> Option<Converte
     let service = Service {
         name: name(&source.metadata, strings),
         created: source.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-        kind: kind(spec.type_.as_deref()),
+        kind: reader.kind(spec.type_.as_ref()),
         cluster_ips: reader
             .addresses("clusterIPs", cluster_ips.into_iter().filter(|ip| !ip.is_empty() && *ip != "None")),
         external_ips: reader.addresses("externalIPs", spec.external_ips.iter().flatten()),
@@ -123,8 +141,8 @@ pub fn service(source: &core::Service, strings: &mut Strings) -> Option<Converte
             .flatten()
             .filter_map(|port| service_port(port, strings, &mut reader))
             .collect(),
-        external_policy: policy(spec.external_traffic_policy.as_deref()),
-        internal_policy: policy(spec.internal_traffic_policy.as_deref()),
+        external_policy: reader.policy("externalTrafficPolicy", spec.external_traffic_policy.as_ref()),
+        internal_policy: reader.policy("internalTrafficPolicy", spec.internal_traffic_policy.as_ref()),
         affinity: affinity(spec),
         health_check_node_port: spec
             .health_check_node_port
@@ -136,19 +154,6 @@ pub fn service(source: &core::Service, strings: &mut Strings) -> Option<Converte
 
 fn has_label(meta: &ObjectMeta, label: &str) -> bool {
     meta.labels.as_ref().is_some_and(|labels| labels.contains_key(label))
-}
-
-fn kind(text: Option<&str>) -> ServiceKind {
-    match text {
-        Some("NodePort") => ServiceKind::NodePort,
-        Some("LoadBalancer") => ServiceKind::LoadBalancer,
-        Some("ExternalName") => ServiceKind::ExternalName,
-        _ => ServiceKind::ClusterIp,
-    }
-}
-
-fn policy(text: Option<&str>) -> TrafficPolicy {
-    if text == Some("Local") { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
 }
 
 fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
@@ -314,3 +319,6 @@ impl Strings {
         shared
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,25 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::request::{ORIGINAL, REPLY, ZONE};
+use super::attribute as a;
 use super::{Flow, Tuple};
 use crate::wire::{self, Attribute, Message};
 use crate::{Error, nfnl};
-
-/// `CTA_TUPLE_IP`
-pub(super) const IP: u16 = 1;
-/// `CTA_TUPLE_PROTO`
-pub(super) const PROTO: u16 = 2;
-const V4_SOURCE: u16 = 1;
-/// `CTA_IP_V4_DST`
-pub(super) const V4_DESTINATION: u16 = 2;
-const V6_SOURCE: u16 = 3;
-const V6_DESTINATION: u16 = 4;
-/// `CTA_PROTO_NUM`
-pub(super) const NUMBER: u16 = 1;
-const SOURCE_PORT: u16 = 2;
-/// `CTA_PROTO_DST_PORT`
-pub(super) const DESTINATION_PORT: u16 = 3;
 
 /// Half a tuple read.
 #[derive(Default)]
@@ -38,9 +23,9 @@ pub fn flow(message: &Message<'_>) -> Result<Option<Flow>, Error> {
     for attribute in wire::attributes(message.payload.get(nfnl::GENERIC_HEADER..).unwrap_or_default()) {
         let attribute = attribute?;
         match attribute.kind {
-            ORIGINAL => original = tuple(&attribute)?,
-            REPLY => reply = tuple(&attribute)?,
-            ZONE => is_zoned = true,
+            a::ORIGINAL => original = tuple(&attribute)?,
+            a::REPLY => reply = tuple(&attribute)?,
+            a::ZONE => is_zoned = true,
             _ => {}
         }
     }
@@ -55,8 +40,8 @@ fn tuple(attribute: &Attribute<'_>) -> Result<Option<(u8, Tuple)>, Error> {
         for value in half.nested() {
             let value = value?;
             match half.kind {
-                IP => parts.address(&value)?,
-                PROTO => parts.protocol(&value)?,
+                a::IP => parts.address(&value)?,
+                a::PROTO => parts.protocol(&value)?,
                 _ => {}
             }
         }
@@ -69,10 +54,10 @@ impl Parts {
         let v4 = || bytes::<4>(value).map(|bytes| Some(Ipv4Addr::from(bytes).into()));
         let v6 = || bytes::<16>(value).map(|bytes| Some(Ipv6Addr::from(bytes).into()));
         match value.kind {
-            V4_SOURCE => self.source = v4()?,
-            V4_DESTINATION => self.destination = v4()?,
-            V6_SOURCE => self.source = v6()?,
-            V6_DESTINATION => self.destination = v6()?,
+            a::V4_SOURCE => self.source = v4()?,
+            a::V4_DESTINATION => self.destination = v4()?,
+            a::V6_SOURCE => self.source = v6()?,
+            a::V6_DESTINATION => self.destination = v6()?,
             _ => {}
         }
         Ok(())
@@ -81,9 +66,9 @@ impl Parts {
     fn protocol(&mut self, value: &Attribute<'_>) -> Result<(), Error> {
         let port = || bytes::<2>(value).map(|bytes| Some(u16::from_be_bytes(bytes)));
         match value.kind {
-            NUMBER => self.protocol = Some(bytes::<1>(value)?[0]),
-            SOURCE_PORT => self.source_port = port()?,
-            DESTINATION_PORT => self.destination_port = port()?,
+            a::NUMBER => self.protocol = Some(bytes::<1>(value)?[0]),
+            a::SOURCE_PORT => self.source_port = port()?,
+            a::DESTINATION_PORT => self.destination_port = port()?,
             _ => {}
         }
         Ok(())
