@@ -273,6 +273,32 @@ fn sigterm_leaves_the_rules_and_exits_with_0() {
 }
 
 #[test]
+fn render_says_what_older_programs_cannot_read() {
+    let complaints = |address: &str| {
+        let manifests = TempDir::new().unwrap();
+        let mut sticky = generate::service(1);
+        sticky["spec"]["clusterIP"] = address.into();
+        sticky["spec"]["clusterIPs"] = serde_json::json!([address]);
+        sticky["spec"]["sessionAffinity"] = "ClientIP".into();
+        generate::put(manifests.path(), "service.json", &sticky.to_string());
+        let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+        let endpoint = if address.contains(':') { "fd00:244:1::2" } else { "10.244.1.2" };
+        let mut slice = generate::slice(1, [0]);
+        (slice["addressType"], slice["endpoints"][0]["addresses"][0]) = (family.into(), endpoint.into());
+        generate::put(manifests.path(), "slice.json", &slice.to_string());
+        let directory = format!("--manifests={}", manifests.path().display());
+        let flags = kubeweir_e2e::proxy::common_flags("node-1");
+        let output = Command::new(program()).arg("render").args(flags).arg(directory).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(
+        complaints("fd00:96::1").contains("nft reads the rules of IPv6 session affinity from version 1.1")
+    );
+    assert!(!complaints("10.96.0.1").contains("nft reads"));
+}
+
+#[test]
 fn the_demo_ends_well_and_without_a_word_too_many() {
     let output = Command::new(program()).args(["demo", "--connections=200"]).output().unwrap();
     let (said, complaints) =

@@ -19,6 +19,11 @@ pub fn render(flags: &Flags) -> anyhow::Result<ExitCode> {
     let plan = plan(&settings, None)?;
     let mut out = std::io::stdout().lock();
     let tables = compile::tables(&plan, settings.nftables);
+    if tables[Family::Ip6 as usize].sets.values().any(|set| set.kind.is_dynamic()) {
+        eprintln!(
+            "kubeweir: nft reads the rules of IPv6 session affinity from version 1.1 on; 1.0 aborts on them"
+        );
+    }
     write!(out, "{}", text::script(&tables)).context("cannot write")?;
     Ok(ExitCode::SUCCESS)
 }
