@@ -82,7 +82,7 @@ macro_rules! names {
 }
 
 scenarios! {
-    [affinity basics changes endpoints externals hairpin leaving masquerade masquerade_all masquerade_all_no_detector masquerade_no_detector nodeports nodeports_everywhere nodeports_one_family nodeports_within policies ranges ranges_one_family rivals service_cidrs slices topology]
+    [affinity basics changes endpoints externals hairpin leaving masquerade masquerade_all masquerade_all_no_detector masquerade_no_detector nodeports nodeports_everywhere nodeports_one_family nodeports_within overlaps policies ranges ranges_one_family rivals service_cidrs slices topology]
         over [routed bridge vxlan];
     [pods_by_bridge] over [bridge bridge_own_filter vxlan];
     [strict_return_paths] over [routed bridge];
