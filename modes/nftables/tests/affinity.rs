@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use kubeweir_netfilter::Family;
 use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::sim::packet::{Fate, Packet};
+use kubeweir_netfilter::{Commit, Element, Family, Kernel, Key, Operation};
 use kubeweir_nftables::{Mode, Options, names::TABLE};
 use kubeweir_plan::input::{
     Endpoint, EndpointSlice, Service, ServiceKind, ServicePort, SlicePort, TrafficPolicy,
@@ -209,4 +209,19 @@ fn operations_follow_the_change() {
     // for outsiders and others at the NodePort. Beside that, two elements for connections to itself.
     assert_eq!(cluster.members([1, 4, 3]), 3 * (2 + 2) + 2, "one endpoint replaced");
     assert_eq!(cluster.members([1, 4, 3]), 0);
+}
+
+/// A packet that passes while a frontend moves from one number of endpoints to another may find it under neither.
+#[test]
+fn a_frontend_of_no_class_at_all_still_leads_to_its_first_endpoint() {
+    for affinity in [Some(10_800), None] {
+        let mut cluster = Cluster::new(1, 3);
+        let changed = cluster.snapshot.put_service(Service { affinity, ..service(1, 10_800) }.into());
+        cluster.sync(&changed);
+        let key = Key::EMPTY.address(VIP.into()).protocol(6).port(80);
+        let mut gap = Commit::new(Family::Ip, TABLE);
+        gap.push(Operation::DeleteElements("services-3".into(), vec![Element::of_set(key)]));
+        cluster.mode.kernel().commit(&[gap], None).unwrap();
+        assert_eq!(cluster.possible(7, (VIP, 80)), some([1]));
+    }
 }
