@@ -275,7 +275,7 @@ fn the_real_kernel_does_what_the_simulated_one_holds_possible() {
     let topology = Topology::build(Network::Routed);
     let _servers = answer_everywhere(&topology);
     let node = topology.member("node-1");
-    let options = Options { masquerade_mark: 0x4000 };
+    let options = Options::rules(0x4000);
     let mut real = Mode::new(node.namespace.run(|| Client::open().unwrap()).unwrap(), options);
     let (mut seen, mut translated, mut passed) = (HashSet::new(), 0, 0);
     for round in 0..ROUNDS {

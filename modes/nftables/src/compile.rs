@@ -4,15 +4,17 @@ use kubeweir_netfilter::{Family, Table};
 use kubeweir_plan::Plan;
 
 use crate::elements::{self, Placed};
+use crate::handover::HandOver;
 use crate::layout::{self, Options};
 use crate::seating::Seating;
 use crate::tally::{Tally, TallyChange};
 
 /// The tables of a plan whose endpoints sit in the pools' own order, IPv4 first.
 pub fn tables(plan: &Plan, options: Options) -> [Table; 2] {
+    let hand_over = HandOver::new(&plan.node, options);
     let mut placed = Placed::new();
     for service in plan.services.values() {
-        elements::of_service(service, &Seating::default(), &mut placed);
+        elements::of_service(service, &Seating::default(), &hand_over, &mut placed);
     }
     let mut contents = TallyChange::default();
     contents.count(&placed, 1);

@@ -10,6 +10,7 @@ use kubeweir_plan::{Client, Frontend, FrontendAddress, Pool, PortPlan, Scope, Se
 
 use crate::affinity::identities;
 use crate::frontends::{Bench, affinity, family, is_split, lists, place_and_key};
+use crate::handover::HandOver;
 use crate::names::{List, Place, SetId, class};
 use crate::seating::Seating;
 
@@ -17,14 +18,14 @@ use crate::seating::Seating;
 pub type Placed = BTreeMap<(Family, SetId), Vec<Element>>;
 
 /// Adds all elements of a Service.
-pub fn of_service(service: &ServicePlan, seating: &Seating, out: &mut Placed) {
+pub fn of_service(service: &ServicePlan, seating: &Seating, hand_over: &HandOver, out: &mut Placed) {
     for address in &service.cluster_ips {
         let place = (Family::of(*address), SetId::ClusterIps);
         out.entry(place).or_default().push(Element::of_set(Key::EMPTY.address(*address)));
     }
     for port in &service.ports {
         let name: Arc<str> = port.key.to_string().into();
-        let mut sink = Sink { family: family(port.family), name, seating, out: &mut *out };
+        let mut sink = Sink { family: family(port.family), name, seating, hand_over, out: &mut *out };
         for frontend in &port.frontends {
             sink.frontend(port, frontend);
         }
@@ -37,6 +38,7 @@ struct Sink<'a> {
     /// What `nft list` shows beside the frontend.
     name: Arc<str>,
     seating: &'a Seating,
+    hand_over: &'a HandOver,
     out: &'a mut Placed,
 }
 
@@ -59,13 +61,13 @@ impl Sink<'_> {
         if frontend.scope == Scope::External && frontend.masquerade.contains(Client::Outside) {
             self.named(SetId::Masqueraded(place), key);
         }
-        if let Some(seconds) = affinity(frontend) {
+        if let Some(seconds) = affinity(frontend, self.hand_over) {
             self.named(SetId::Sticky(place, seconds), key);
         }
         if is_split(frontend) {
             self.named(SetId::PolicyLocal(place), key);
         }
-        for (list, verdict) in lists(frontend) {
+        for (list, verdict) in lists(frontend, self.hand_over) {
             self.verdict(place, list, key, verdict);
         }
         for range in frontend.allowed_sources.iter().flat_map(|ranges| ranges.iter()) {
@@ -73,6 +75,19 @@ impl Sink<'_> {
         }
         if frontend.allowed_sources.is_some() {
             self.named(SetId::Filtered, key);
+        }
+        self.handed_over(port, frontend);
+    }
+
+    /// What the filter and a restart must know of virtual servers.
+    fn handed_over(&mut self, port: &PortPlan, frontend: &Frontend) {
+        let protocol = port.key.protocol.number();
+        for address in self.hand_over.addresses(frontend) {
+            let key = Key::EMPTY.address(*address).protocol(protocol).port(frontend.port);
+            self.named(SetId::VirtualServers, key);
+        }
+        if let Some(address) = self.hand_over.bound(frontend) {
+            self.put(SetId::BoundIps, Element::of_set(Key::EMPTY.address(address)));
         }
     }
 

@@ -10,6 +10,7 @@
 //! postrouting 100                marked, or an endpoint to itself: masquerade
 //! ```
 
+mod beside;
 mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,8 @@ use kubeweir_plan::{Client, Clients, LocalSources, NodePlan, NodePortAddresses};
 
 use crate::affinity::IDENTITY_BITS;
 use crate::names::{
-    List, Place, SetId, TABLE, hairpin_fields, is_exact, pick_chain, policy_local_chain, slot, slot_fields,
-    source_fields, sticky_chain, throw_chain,
+    List, Place, SetId, TABLE, TABLE_BESIDE_SERVERS, is_exact, pick_chain, policy_local_chain, slot,
+    slot_fields, source_fields, sticky_chain, throw_chain,
 };
 
 /// What the layout depends on besides the plan.
@@ -31,6 +32,37 @@ use crate::names::{
 pub struct Options {
     /// The bit of the packet mark that says "masquerade me". Other bits are never touched.
     pub masquerade_mark: u32,
+    /// Who translates.
+    pub translation: Translation,
+}
+
+/// Who translates packets to Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// The table's own rules.
+    Rules,
+    /// Virtual servers, as far as [`HandOver`](crate::handover::HandOver) says; the table does the rest.
+    VirtualServers,
+}
+
+impl Options {
+    /// Of nftables mode.
+    pub const fn rules(masquerade_mark: u32) -> Options {
+        Options { masquerade_mark, translation: Translation::Rules }
+    }
+
+    /// Of the table beside virtual servers.
+    pub const fn beside_servers(masquerade_mark: u32) -> Options {
+        Options { masquerade_mark, translation: Translation::VirtualServers }
+    }
+
+    /// Name of the table.
+    pub const fn table(self) -> &'static str {
+        match self.translation {
+            Translation::Rules => TABLE,
+            Translation::VirtualServers => TABLE_BESIDE_SERVERS,
+        }
+    }
 }
 
 /// What the layout follows of the Services: what kinds of frontends there are, never how many.
@@ -53,9 +85,10 @@ const THROWS: usize = 16;
 
 /// The table of one family, with the node's own elements and without any Service's.
 pub fn table(family: Family, node: &NodePlan, used: &Used, options: Options) -> Table {
-    let build = Build { family, node, used, mark: options.masquerade_mark };
-    let mut table = Table::new(family, TABLE);
-    for id in SetId::fixed().chain(used.sets()) {
+    let build = Build { family, node, used, mark: options.masquerade_mark, translation: options.translation };
+    let mut table = Table::new(family, options.table());
+    let beside = build.is_beside_servers().then_some(SetId::BESIDE_SERVERS).into_iter().flatten();
+    for id in SetId::fixed().chain(beside).chain(used.sets()) {
         let elements = if id == SetId::NodePortIps { build.node_port_ips() } else { Elements::default() };
         table.sets.insert(id.to_string(), Set { kind: id.kind(family), elements });
     }
@@ -98,6 +131,7 @@ pub(crate) struct Build<'a> {
     node: &'a NodePlan,
     used: &'a Used,
     mark: u32,
+    translation: Translation,
 }
 
 impl Build<'_> {
@@ -122,37 +156,49 @@ impl Build<'_> {
     }
 
     fn base_chains(&self) -> BTreeMap<String, Chain> {
-        let to_services = || vec![self.rule([jump("services")])];
-        // What was translated is on its way to an endpoint, whatever else its new address stands for.
-        let untouched = || [new(), Statement::Match(Match::DestinationNotTranslated)].into_iter();
-        let unserved = || self.rule(untouched().chain([jump("no-endpoints")]));
-        let closed = || self.rule(untouched().chain([jump("closed-ports")]));
-        // The address is matched here and not beside the port: nft cannot read both in one rule.
+        let to_services = self.rule([jump("services")]);
+        let node_ports = self.unserved_node_ports();
+        let own = self.from_bound().into_iter().chain([to_services.clone()]).collect();
+        let input = [self.unserved(), node_ports].into_iter().chain(self.shield()).collect();
+        let before_nat = |point, rules| (false, point, BEFORE_NAT, rules);
+        let filter = |point, rules| (false, point, FILTER, rules);
+        let mut chains = BTreeMap::from([
+            ("filter-prerouting-pre-dnat", before_nat(HookPoint::Prerouting, self.source_filter())),
+            ("nat-prerouting", (true, HookPoint::Prerouting, DESTINATION_NAT, vec![to_services])),
+            ("nat-output", (true, HookPoint::Output, DESTINATION_NAT, own)),
+            ("nat-postrouting", (true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade())),
+            ("filter-input", filter(HookPoint::Input, input)),
+            ("filter-forward", filter(HookPoint::Forward, self.through())),
+        ]);
+        let mut output = self.source_filter();
+        if self.is_beside_servers() {
+            output.extend(self.through().into_iter().chain(self.shield()));
+        } else {
+            chains.insert("filter-output", filter(HookPoint::Output, self.through()));
+        }
+        chains.insert("filter-output-pre-dnat", before_nat(HookPoint::Output, output));
+        let chain =
+            |(name, (translates, point, priority, rules))| base(name, translates, point, priority, rules);
+        chains.into_iter().map(chain).collect()
+    }
+
+    fn unserved(&self) -> Rule {
+        self.rule(untouched().chain([jump("no-endpoints")]))
+    }
+
+    /// The address is matched here and not beside the port: nft cannot read both in one rule.
+    fn unserved_node_ports(&self) -> Rule {
         let at = self.at_node_port_address();
-        let node_ports = self.rule(untouched().chain(at).chain([jump("no-nodeport-endpoints")]));
-        // Addresses that are named need not be on an interface: packets to those go through.
+        self.rule(untouched().chain(at).chain([jump("no-nodeport-endpoints")]))
+    }
+
+    /// For packets to other hosts and from this one. An address's own frontends come before NodePorts, as they do in
+    /// translation. NodePort addresses that are named need not be on an interface: packets to those go through.
+    fn through(&self) -> Vec<Rule> {
         let named = matches!(&self.node.node_port_addresses[self.index()], NodePortAddresses::Only(_));
-        // An address's own frontends come before NodePorts, as they do in translation.
-        let through = || {
-            let node_ports = named.then(|| node_ports.clone());
-            [unserved()].into_iter().chain(node_ports).chain([closed()]).collect::<Vec<_>>()
-        };
-        BTreeMap::from([
-            base(
-                "filter-prerouting-pre-dnat",
-                false,
-                HookPoint::Prerouting,
-                BEFORE_NAT,
-                self.source_filter(),
-            ),
-            base("filter-output-pre-dnat", false, HookPoint::Output, BEFORE_NAT, self.source_filter()),
-            base("nat-prerouting", true, HookPoint::Prerouting, DESTINATION_NAT, to_services()),
-            base("nat-output", true, HookPoint::Output, DESTINATION_NAT, to_services()),
-            base("nat-postrouting", true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade()),
-            base("filter-input", false, HookPoint::Input, FILTER, vec![unserved(), node_ports.clone()]),
-            base("filter-forward", false, HookPoint::Forward, FILTER, through()),
-            base("filter-output", false, HookPoint::Output, FILTER, through()),
-        ])
+        let node_ports = named.then(|| self.unserved_node_ports());
+        let closed = self.rule(untouched().chain([jump("closed-ports")]));
+        [self.unserved()].into_iter().chain(node_ports).chain([closed]).collect()
     }
 
     fn source_filter(&self) -> Vec<Rule> {
@@ -163,20 +209,16 @@ impl Build<'_> {
 
     fn masquerade(&self) -> Vec<Rule> {
         let marked = Statement::Match(Match::Mark(self.mark));
-        let translated = Statement::Match(Match::DestinationTranslated);
-        let to_itself = in_set(hairpin_fields(), SetId::Hairpin);
         let kept = Statement::Match(Match::Priority(IDENTITY_BITS));
         let kept = self.rule([kept, Statement::ClearPriority]).comment("it has served its purpose");
         let has_affinity = !self.used.affinities.is_empty();
-        let rules = [
-            self.rule([marked, Statement::FlipMark(self.mark), Statement::Masquerade]),
-            self.rule([translated, to_itself, Statement::Masquerade]).comment("an endpoint to itself"),
-        ];
-        has_affinity.then_some(kept).into_iter().chain(rules).collect()
+        let marked = self.rule([marked, Statement::FlipMark(self.mark), Statement::Masquerade]);
+        has_affinity.then_some(kept).into_iter().chain([marked]).chain(self.to_itself()).collect()
     }
 
     fn service_chains(&self) -> BTreeMap<String, Chain> {
-        BTreeMap::from([
+        let shield = self.is_beside_servers().then(|| plain(beside::CLOSED, self.closed_server_ports()));
+        let chains = BTreeMap::from([
             plain("services", self.services()),
             plain("external", self.external()),
             plain("nodeports", self.node_ports()),
@@ -185,7 +227,8 @@ impl Build<'_> {
             plain("no-endpoints", self.no_endpoints(Place::Service)),
             plain("no-nodeport-endpoints", self.no_endpoints(Place::NodePort)),
             plain("closed-ports", self.closed_ports()),
-        ])
+        ]);
+        chains.into_iter().chain(shield).collect()
     }
 
     fn services(&self) -> Vec<Rule> {
@@ -267,10 +310,7 @@ impl Build<'_> {
         let own = || Statement::Match(Match::Local(Field::SourceAddress));
         let pods = self.pod_sent(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
         let node = [self.rule([own(), self.set_mark()]), self.rule([own(), anywhere()])];
-        let others = [
-            self.rule([jump(&pick_chain(place, List::Local))]),
-            self.rule([verdict(Verdict::Accept)]).comment("no endpoint here: not a NodePort either"),
-        ];
+        let others = [self.rule([jump(&pick_chain(place, List::Local))]), self.nothing_here()];
         pods.into_iter().chain(node).chain(others).collect()
     }
 
@@ -346,6 +386,11 @@ fn plain(name: &str, rules: Vec<Rule>) -> (String, Chain) {
 
 fn new() -> Statement {
     Statement::Match(Match::NewConnection)
+}
+
+/// What was translated is on its way to an endpoint, whatever else its new address stands for.
+fn untouched() -> impl Iterator<Item = Statement> {
+    [new(), Statement::Match(Match::DestinationNotTranslated)].into_iter()
 }
 
 fn verdict(verdict: Verdict) -> Statement {

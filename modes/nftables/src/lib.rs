@@ -5,7 +5,7 @@
 //! cluster is therefore a handful of set elements: the kernel validates nothing anew, whatever the cluster's size.
 //!
 //! Reading order: [`names`] (what there is), [`layout`] (the rules), [`frontends`] and [`elements`] (what a Service contributes),
-//! [`seating`] (which endpoint has which slot), [`affinity`] (how a client is kept to one), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
+//! [`handover`] (what virtual servers do in IPVS mode), [`seating`] (which endpoint has which slot), [`affinity`] (how a client is kept to one), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
 //! the difference to a new plan), [`mode`] (reading and committing).
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod affinity;
 pub mod compile;
 pub mod elements;
 pub mod frontends;
+pub mod handover;
 pub mod layout;
 pub mod mode;
 pub mod names;
@@ -22,5 +23,5 @@ pub mod programmed;
 pub mod seating;
 mod tally;
 
-pub use layout::Options;
+pub use layout::{Options, Translation};
 pub use mode::{Applied, Mode};

@@ -6,7 +6,6 @@ use kubeweir_netfilter::{CommitError, Family, Kernel, ObserveError};
 use kubeweir_plan::{ObjectName, Plan};
 
 use crate::layout::Options;
-use crate::names::TABLE;
 use crate::programmed::{self, Difference, Observed, Programmed};
 
 /// nftables mode on one kernel.
@@ -58,7 +57,7 @@ impl<K: Kernel> Mode<K> {
 
     /// Reads the tables from the kernel.
     pub fn observe(&mut self) -> Result<(), ObserveError> {
-        let observation = self.kernel.observe(&Family::ALL.map(|family| (family, TABLE)))?;
+        let observation = self.kernel.observe(&Family::ALL.map(|family| (family, self.options.table())))?;
         let mut tables = observation.tables.into_iter();
         let observed = [tables.next().flatten(), tables.next().flatten()];
         self.known = Known::Observed(Box::new(observed), observation.generation);
@@ -72,6 +71,14 @@ impl<K: Kernel> Mode<K> {
             Known::Nothing => programmed::from_observed(&[None, None], plan, self.options),
             Known::Observed(observed, _) => programmed::from_observed(observed, plan, self.options),
             Known::Programmed(programmed) => programmed.difference(plan, changed, node, self.options),
+        }
+    }
+
+    /// The tables as last read; `None` when something was committed since.
+    pub fn observed(&self) -> Option<&Observed> {
+        match &self.known {
+            Known::Observed(observed, _) => Some(observed),
+            _ => None,
         }
     }
 

@@ -6,6 +6,8 @@ use kubeweir_netfilter::{Choice, Family, Field, SetKind};
 
 /// Name of the table in both families.
 pub const TABLE: &str = "kubeweir";
+/// Name of the table beside virtual servers, in both families.
+pub const TABLE_BESIDE_SERVERS: &str = "kubeweir-ipvs";
 
 /// Up to this many endpoints a port's slots are exactly its endpoints.
 const EXACT: u32 = 16;
@@ -72,6 +74,10 @@ pub enum SetId {
     Filtered,
     /// The sources allowed for those.
     Allowed,
+    /// Where virtual servers are.
+    VirtualServers,
+    /// Addresses that this node has taken on for Services.
+    BoundIps,
 }
 
 impl Place {
@@ -130,12 +136,17 @@ impl SetId {
         single.into_iter().chain(placed)
     }
 
+    /// The further sets that the table beside virtual servers has.
+    pub const BESIDE_SERVERS: [SetId; 2] = [SetId::VirtualServers, SetId::BoundIps];
+
     /// What its keys and data are.
     pub fn kind(self, family: Family) -> SetKind {
         let address = [Field::DestinationAddress];
         let service = Place::Service.fields();
         match self {
-            SetId::ClusterIps | SetId::ExternalIps | SetId::NodePortIps => SetKind::set(family, &address),
+            SetId::ClusterIps | SetId::ExternalIps | SetId::NodePortIps | SetId::BoundIps => {
+                SetKind::set(family, &address)
+            }
             SetId::Hairpin => SetKind::set(family, &hairpin_fields()),
             SetId::Endpoints(place, _) => SetKind::map(family, &slot_fields(place, slot(SLOT_RANGE))),
             SetId::StickySlots(place, _) => {
@@ -151,14 +162,14 @@ impl SetId {
             | SetId::PolicyLocal(place)
             | SetId::Rejected(place)
             | SetId::Dropped(place) => SetKind::set(family, &place.fields()),
-            SetId::Filtered => SetKind::set(family, &service),
+            SetId::Filtered | SetId::VirtualServers => SetKind::set(family, &service),
             SetId::Allowed => SetKind::ranges(family, &source_fields()),
         }
     }
 
     /// Whether several Services may contribute the same element.
     pub const fn is_shared(self) -> bool {
-        matches!(self, SetId::ClusterIps | SetId::ExternalIps | SetId::Hairpin)
+        matches!(self, SetId::ClusterIps | SetId::ExternalIps | SetId::Hairpin | SetId::BoundIps)
     }
 }
 
@@ -186,6 +197,8 @@ impl fmt::Display for SetId {
             SetId::Dropped(place) => write!(f, "dropped-{}s", place.noun()),
             SetId::Filtered => write!(f, "filtered-services"),
             SetId::Allowed => write!(f, "allowed-sources"),
+            SetId::VirtualServers => write!(f, "virtual-servers"),
+            SetId::BoundIps => write!(f, "bound-ips"),
         }
     }
 }

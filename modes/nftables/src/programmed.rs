@@ -11,6 +11,7 @@ use kubeweir_plan::{ObjectName, Plan, ServicePlan};
 use crate::compile;
 use crate::elements::{self, Placed};
 use crate::frontends::{self, Bench};
+use crate::handover::HandOver;
 use crate::layout::Options;
 use crate::names::SetId;
 use crate::seating::Seating;
@@ -26,6 +27,8 @@ pub struct Programmed {
     tally: Tally,
     /// The tables without Services' elements.
     layouts: [Table; 2],
+    /// What virtual servers do.
+    hand_over: HandOver,
 }
 
 /// A Service's part of the plan with the slots of its endpoints.
@@ -58,6 +61,7 @@ struct Step {
     tally: TallyChange,
     /// `None` where they stay as they are.
     layouts: Option<[Table; 2]>,
+    hand_over: HandOver,
 }
 
 impl Difference {
@@ -80,11 +84,12 @@ impl Difference {
 
 /// From what was read in the kernel to a plan: looks at everything.
 pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Difference {
+    let hand_over = HandOver::new(&plan.node, options);
     let mut services = BTreeMap::new();
     let mut placed = Placed::new();
     for (name, service) in &plan.services {
-        let seating = Seating::follow(service, &mut |bench, slot| seen(observed, bench, slot));
-        elements::of_service(service, &seating, &mut placed);
+        let seating = Seating::follow(service, &hand_over, &mut |bench, slot| seen(observed, bench, slot));
+        elements::of_service(service, &seating, &hand_over, &mut placed);
         services.insert(name.clone(), Seated::new(service, seating));
     }
     let (mut contents, mut tally) = (TallyChange::default(), Tally::default());
@@ -96,7 +101,7 @@ pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Diff
     let commits = pairs.map(|(observed, desired)| diff::diff(observed.as_ref(), desired));
     Difference {
         commits: commits.filter(|commit| !commit.is_empty()).collect(),
-        next: Next::All(Box::new(Programmed { services, tally, layouts })),
+        next: Next::All(Box::new(Programmed { services, tally, layouts, hand_over })),
     }
 }
 
@@ -109,19 +114,22 @@ impl Programmed {
         node: bool,
         options: Options,
     ) -> Difference {
-        let mut step = Step::default();
+        let hand_over = HandOver::new(&plan.node, options);
+        let elsewhere = self.handed_over_elsewhere(&hand_over);
+        let mut step = Step { hand_over, ..Step::default() };
         let (mut gone, mut come) = (Placed::new(), Placed::new());
-        for name in changed {
+        for name in changed.iter().chain(elsewhere.difference(changed)) {
             let (old, new) = (self.services.get(name), plan.services.get(name));
-            if old.map(|old| &old.plan).is_some_and(|old| new.is_some_and(|new| Arc::ptr_eq(old, new))) {
+            let same = |old: &Seated| new.is_some_and(|new| Arc::ptr_eq(&old.plan, new));
+            if old.is_some_and(same) && !elsewhere.contains(name) {
                 continue;
             }
-            let seated = new.map(|new| Seated::after(old, new));
+            let seated = new.map(|new| Seated::after(old, &self.hand_over, new, &step.hand_over));
             if let Some(old) = old {
-                old.elements(&mut gone);
+                old.elements(&self.hand_over, &mut gone);
             }
             if let Some(seated) = &seated {
-                seated.elements(&mut come);
+                seated.elements(&step.hand_over, &mut come);
             }
             step.services.push((name.clone(), seated));
         }
@@ -133,6 +141,21 @@ impl Programmed {
             commits: self.commits(step.layouts.as_ref(), elements),
             next: Next::Some(Box::new(step)),
         }
+    }
+
+    /// Services whose virtual servers move although they did not change: those with NodePorts, if the node's addresses did.
+    fn handed_over_elsewhere(&self, new: &HandOver) -> BTreeSet<ObjectName> {
+        if self.hand_over == *new {
+            return BTreeSet::new();
+        }
+        let moves = |service: &ServicePlan| {
+            let frontends = service.ports.iter().flat_map(|port| &port.frontends);
+            frontends
+                .into_iter()
+                .any(|frontend| self.hand_over.addresses(frontend) != new.addresses(frontend))
+        };
+        let moving = self.services.iter().filter(|(_, seated)| moves(&seated.plan));
+        moving.map(|(name, _)| name.clone()).collect()
     }
 
     fn new_layouts(
@@ -166,6 +189,7 @@ impl Programmed {
             };
         }
         self.tally.apply(step.tally);
+        self.hand_over = step.hand_over;
         if let Some(layouts) = step.layouts {
             self.layouts = layouts;
         }
@@ -179,23 +203,28 @@ impl Seated {
     }
 
     /// Seats a new version of a Service around the old one.
-    fn after(old: Option<&Seated>, plan: &Arc<ServicePlan>) -> Seated {
+    fn after(
+        old: Option<&Seated>,
+        old_hand_over: &HandOver,
+        plan: &Arc<ServicePlan>,
+        hand_over: &HandOver,
+    ) -> Seated {
         let mut before = BTreeMap::new();
         if let Some(old) = old {
-            frontends::benches(&old.plan, &mut |bench, pool| {
+            frontends::benches(&old.plan, old_hand_over, &mut |bench, pool| {
                 before.insert(bench, old.seating().order(&bench, pool).into_owned());
             });
         }
         let seat = |bench: &Bench, slot: u32| before.get(bench)?.get(slot as usize).copied();
-        Seated::new(plan, Seating::follow(plan, &mut |bench, slot| seat(bench, slot)))
+        Seated::new(plan, Seating::follow(plan, hand_over, &mut |bench, slot| seat(bench, slot)))
     }
 
     fn seating(&self) -> Seating {
         self.seating.as_deref().cloned().unwrap_or_default()
     }
 
-    fn elements(&self, out: &mut Placed) {
-        elements::of_service(&self.plan, &self.seating(), out);
+    fn elements(&self, hand_over: &HandOver, out: &mut Placed) {
+        elements::of_service(&self.plan, &self.seating(), hand_over, out);
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use kubeweir_plan::{Pool, ServicePlan, Target};
 
 use crate::frontends::{self, Bench};
+use crate::handover::HandOver;
 
 /// The slots of a Service where they are not simply in the pool's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,10 +20,11 @@ impl Seating {
     /// Seats all pools of a Service. `before` tells who had a slot, if anybody did.
     pub fn follow(
         service: &ServicePlan,
+        hand_over: &HandOver,
         before: &mut impl FnMut(&Bench, u32) -> Option<SocketAddr>,
     ) -> Seating {
         let mut seating = Seating::default();
-        frontends::benches(service, &mut |bench, pool| {
+        frontends::benches(service, hand_over, &mut |bench, pool| {
             let seats = seat(pool, |slot| before(&bench, slot));
             if !seats.iter().copied().eq(pool.targets.iter().map(Target::socket)) {
                 seating.0.insert(bench, seats.into());

@@ -70,7 +70,7 @@ impl Cluster {
 
     /// The same, with Services that take turns in how long their clients keep their endpoint.
     fn with_timeouts(services: u8, size: u8, seconds: &[u32]) -> Cluster {
-        let mode = Mode::new(Simulated::default(), Options { masquerade_mark: 0x4000 });
+        let mode = Mode::new(Simulated::default(), Options::rules(0x4000));
         let planner = Planner::new(kubeweir_plan::Options::for_node(NODE));
         let mut cluster = Cluster { snapshot: Snapshot::default(), planner, mode };
         for (n, seconds) in (1..=services).zip(seconds.iter().cycle()) {

@@ -61,7 +61,7 @@ struct Cluster {
 impl Cluster {
     fn new() -> Cluster {
         let planner = Planner::new(kubeweir_plan::Options::for_node("node"));
-        let mode = Mode::new(Simulated::default(), Options { masquerade_mark: 0x4000 });
+        let mode = Mode::new(Simulated::default(), Options::rules(0x4000));
         let mut cluster = Cluster { snapshot: Snapshot::default(), planner, mode };
         for n in 0..SERVICES {
             cluster.snapshot.put_service(service(n, 0).into());

@@ -11,7 +11,7 @@ use kubeweir_plan::options::DetectLocal;
 use kubeweir_plan::{Changed, Planner};
 use proptest::prelude::*;
 
-const OPTIONS: Options = Options { masquerade_mark: 0x4000 };
+const OPTIONS: Options = Options::rules(0x4000);
 
 fn planner() -> Planner {
     let mut options = kubeweir_plan::Options::for_node(NODE);

@@ -121,7 +121,7 @@ fn is_local_target(plan: &Plan, protocol: Protocol, to: SocketAddr) -> bool {
 }
 
 fn kernel(planner: &Planner) -> Simulated {
-    let mut mode = Mode::new(Simulated::default(), Options { masquerade_mark: 0x4000 });
+    let mut mode = Mode::new(Simulated::default(), Options::rules(0x4000));
     mode.observe().unwrap();
     let difference = mode.difference(planner.plan(), &BTreeSet::new(), true);
     mode.apply(difference).unwrap();

@@ -104,7 +104,7 @@ impl Settings {
         }
         Ok(Settings {
             plan,
-            nftables: kubeweir_nftables::Options { masquerade_mark: mark },
+            nftables: kubeweir_nftables::Options::rules(mark),
             source: source(configuration, flags),
             healthz: bind_address(
                 "healthzBindAddress",

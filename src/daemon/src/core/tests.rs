@@ -18,8 +18,7 @@ type Sut = Core<kubeweir_nftables::Mode<Simulated>>;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn core() -> Sut {
-    let mode =
-        kubeweir_nftables::Mode::new(Simulated::default(), kubeweir_nftables::Options { masquerade_mark: 1 });
+    let mode = kubeweir_nftables::Mode::new(Simulated::default(), kubeweir_nftables::Options::rules(1));
     Core::new(Options::for_node("node"), mode, Pace::new(Duration::ZERO, SECOND), SystemTime::UNIX_EPOCH)
 }
 

@@ -1,0 +1,94 @@
+//! Schedulers of the kernel, and which one a virtual server gets.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kubeweir_netlink::ipvs::{Flags, Scheduling};
+use kubeweir_plan::Family;
+
+/// Every scheduler that a kernel may have (`net/netfilter/ipvs/ip_vs_*.c`).
+pub const KNOWN: &[&str] =
+    &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf", "twos"];
+
+/// What every kernel with IPVS has.
+pub const DEFAULT: &str = "rr";
+
+/// Which scheduler a Service gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedulers {
+    /// For Services that ask for none.
+    pub default: Arc<str>,
+    /// What the kernel turned out not to have.
+    pub unavailable: BTreeSet<Arc<str>>,
+}
+
+impl Default for Schedulers {
+    fn default() -> Schedulers {
+        Schedulers::new(DEFAULT)
+    }
+}
+
+impl Schedulers {
+    /// With this one for Services that ask for none; empty for the kernel's simplest.
+    pub fn new(default: &str) -> Schedulers {
+        let default = if default.is_empty() { DEFAULT } else { default };
+        Schedulers { default: default.into(), unavailable: BTreeSet::new() }
+    }
+
+    /// How a virtual server chooses, for a Service that asks for this scheduler and keeps clients for so many seconds.
+    pub fn scheduling(&self, asked: Option<&str>, affinity: Option<u32>, family: Family) -> Scheduling {
+        let name = self.pick(asked);
+        let mut flags = of_scheduler(name);
+        if affinity.is_some() {
+            flags |= Flags::PERSISTENT;
+        }
+        Scheduling {
+            scheduler: name.to_owned(),
+            flags,
+            timeout: affinity.unwrap_or(0),
+            netmask: match family {
+                Family::V4 => u32::MAX,
+                Family::V6 => 128,
+            },
+        }
+    }
+
+    /// The scheduler asked for, or what takes its place where the kernel lacks it.
+    fn pick<'a>(&'a self, asked: Option<&'a str>) -> &'a str {
+        let candidates = asked.into_iter().chain([&*self.default]);
+        candidates.into_iter().find(|name| !self.unavailable.contains(*name)).unwrap_or(DEFAULT)
+    }
+}
+
+/// `mh` passes over real servers of weight 0 only with its fallback flag, and tells connections of one client apart only
+/// with its port flag (`IP_VS_SVC_F_SCHED_MH_FALLBACK`, `IP_VS_SVC_F_SCHED_MH_PORT`).
+fn of_scheduler(name: &str) -> Flags {
+    if name == "mh" { Flags::SCHED1 | Flags::SCHED2 } else { Flags::NONE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(schedulers: &Schedulers, asked: Option<&str>) -> String {
+        schedulers.scheduling(asked, None, Family::V4).scheduler
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_the_default_and_then_the_simplest() {
+        let mut schedulers = Schedulers::new("lc");
+        assert_eq!(name(&schedulers, None), "lc");
+        assert_eq!(name(&schedulers, Some("sh")), "sh");
+        schedulers.unavailable.insert("sh".into());
+        assert_eq!(name(&schedulers, Some("sh")), "lc");
+        schedulers.unavailable.insert("lc".into());
+        assert_eq!(name(&schedulers, Some("sh")), "rr");
+        assert_eq!(name(&Schedulers::new(""), None), "rr");
+    }
+
+    #[test]
+    fn mh_has_both_its_flags_and_affinity_is_persistence() {
+        let mh = Schedulers::new("mh").scheduling(None, Some(300), Family::V6);
+        assert_eq!((mh.flags, mh.timeout), (Flags::SCHED1 | Flags::SCHED2 | Flags::PERSISTENT, 300));
+    }
+}

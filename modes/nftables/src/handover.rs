@@ -1,0 +1,79 @@
+//! What of a plan the table leaves to virtual servers.
+//!
+//! IPVS mode uses this table too. There a virtual server translates what is the same for all clients; the table still
+//! marks, filters and refuses, and translates itself what a virtual server cannot:
+//!
+//! - packets of clients outside under policy Local: a virtual server has one list of endpoints for everybody;
+//! - packets to an address that is another Node's: they never come to this host, and must not be made to, since the host
+//!   could not reach that Node any more.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, NodePlan, NodePortAddresses};
+
+use crate::layout::{Options, Translation};
+
+/// Which frontends are virtual servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandOver {
+    to_servers: bool,
+    /// Addresses on which NodePorts are virtual servers; none where rules translate them.
+    node_ports: [Arc<[IpAddr]>; 2],
+}
+
+impl HandOver {
+    /// For a node. NodePorts are virtual servers unless one of their addresses is on no interface, so that packets to it
+    /// pass by.
+    pub fn new(node: &NodePlan, options: Options) -> HandOver {
+        if options.translation == Translation::Rules {
+            return HandOver::default();
+        }
+        HandOver { to_servers: true, node_ports: Family::ALL.map(|family| node_port_addresses(node, family)) }
+    }
+
+    /// Whether there are virtual servers at all.
+    pub fn is_to_servers(&self) -> bool {
+        self.to_servers
+    }
+
+    /// Whether a virtual server translates what the frontend forwards for clients inside, and for all if these are not told
+    /// apart.
+    pub fn is_handed_over(&self, frontend: &Frontend) -> bool {
+        self.to_servers
+            && match frontend.address {
+                FrontendAddress::Ip(_) => frontend.holder != Holder::AnotherNode,
+                FrontendAddress::Node(family) => !self.node_ports[family.index()].is_empty(),
+            }
+    }
+
+    /// The addresses of the frontend's virtual servers.
+    pub fn addresses<'a>(&'a self, frontend: &'a Frontend) -> &'a [IpAddr] {
+        match &frontend.address {
+            _ if !self.is_handed_over(frontend) => &[],
+            FrontendAddress::Ip(address) => std::slice::from_ref(address),
+            FrontendAddress::Node(family) => &self.node_ports[family.index()],
+        }
+    }
+
+    /// The address that this node takes on for the frontend.
+    pub fn bound(&self, frontend: &Frontend) -> Option<IpAddr> {
+        match frontend.address {
+            FrontendAddress::Ip(address) if frontend.holder == Holder::Nobody => {
+                self.to_servers.then_some(address)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn node_port_addresses(node: &NodePlan, family: Family) -> Arc<[IpAddr]> {
+    let mine = |address: &&IpAddr| Family::of(**address) == family;
+    match &node.node_port_addresses[family.index()] {
+        NodePortAddresses::AllLocal => node.own_addresses.iter().filter(mine).copied().collect(),
+        NodePortAddresses::Only(addresses) if addresses.is_subset(&node.own_addresses) => {
+            addresses.iter().copied().collect()
+        }
+        NodePortAddresses::Only(_) => Arc::default(),
+    }
+}

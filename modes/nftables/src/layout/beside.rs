@@ -1,0 +1,63 @@
+//! What differs in the table beside virtual servers.
+//!
+//! IPVS translates behind the filter for what comes in, but before it for what is sent from here; so the latter is filtered
+//! before translation. It does not mark its connections as translated. And the addresses that it serves are this host's
+//! own: nothing but a virtual server may answer there.
+
+use kubeweir_netfilter::expr::Verdict;
+use kubeweir_netfilter::{Field, Match, Rule, Statement};
+
+use super::{Build, Translation, in_set, jump, untouched, verdict};
+use crate::names::{Place, SetId, hairpin_fields};
+
+/// The chain that closes everything but virtual servers.
+pub(super) const CLOSED: &str = "closed-server-ports";
+
+impl Build<'_> {
+    pub(super) fn is_beside_servers(&self) -> bool {
+        self.translation == Translation::VirtualServers
+    }
+
+    /// To an address that this node has taken on.
+    pub(super) fn shield(&self) -> Option<Rule> {
+        let bound = in_set(vec![Field::DestinationAddress], SetId::BoundIps);
+        self.is_beside_servers().then(|| self.rule(untouched().chain([bound, jump(CLOSED)])))
+    }
+
+    pub(super) fn closed_server_ports(&self) -> Vec<Rule> {
+        let key = Place::Service.fields();
+        let no_server = Match::NotInSet { key, set: SetId::VirtualServers.to_string() };
+        vec![self.rule([Statement::Match(no_server), Statement::Reject]).comment("no Service has this port")]
+    }
+
+    /// The host talks to an address that it has taken on *from* that address, which is of no use as a source elsewhere.
+    pub(super) fn from_bound(&self) -> Option<Rule> {
+        let bound = in_set(vec![Field::SourceAddress], SetId::BoundIps);
+        let rule = self.is_beside_servers().then(|| self.rule([bound, self.set_mark()]));
+        rule.map(|rule| rule.comment("the host's own packets"))
+    }
+
+    /// Connections of an endpoint to itself. Where translation cannot be told, the host's own connections to itself must be.
+    pub(super) fn to_itself(&self) -> Vec<Rule> {
+        let to_itself = in_set(hairpin_fields(), SetId::Hairpin);
+        let comment = "an endpoint to itself";
+        if self.is_beside_servers() {
+            let own = Statement::Match(Match::Local(Field::SourceAddress));
+            let masquerade = self.rule([to_itself, Statement::Masquerade]).comment(comment);
+            return vec![self.rule([own, verdict(Verdict::Accept)]), masquerade];
+        }
+        let translated = Statement::Match(Match::DestinationTranslated);
+        vec![self.rule([translated, to_itself, Statement::Masquerade]).comment(comment)]
+    }
+
+    /// What outsiders get under policy Local where there is no endpoint: packets of others pass the filter untranslated, so
+    /// it cannot tell them apart.
+    pub(super) fn nothing_here(&self) -> Rule {
+        match self.translation {
+            Translation::Rules => {
+                self.rule([verdict(Verdict::Accept)]).comment("no endpoint here: not a NodePort either")
+            }
+            Translation::VirtualServers => self.rule([verdict(Verdict::Drop)]).comment("no endpoint here"),
+        }
+    }
+}
