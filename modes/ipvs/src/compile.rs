@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use kubeweir_netlink::ipvs::{Identity, Scheduling};
+use kubeweir_netlink::ipvs::{Identity, RealServer, Scheduling};
 use kubeweir_nftables::handover::HandOver;
 use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, Pool, PortPlan, Protocol, ServicePlan, Verdict};
 
@@ -96,13 +96,14 @@ fn server(service: &ServicePlan, port: &PortPlan, frontend: &Frontend, scheduler
     let affinity = pool.and_then(|pool| pool.affinity);
     Server {
         scheduling: schedulers.scheduling(service.scheduler.as_deref(), affinity, port.family),
-        real: pool.map(weights).unwrap_or_default(),
+        real: pool.map(reals).unwrap_or_default(),
         lingering: lingering(port, pool),
     }
 }
 
-fn weights(pool: &Pool) -> BTreeMap<SocketAddr, u32> {
-    pool.targets.iter().map(|target| (target.socket(), u32::from(target.weight))).collect()
+fn reals(pool: &Pool) -> BTreeMap<SocketAddr, RealServer> {
+    let real = |at: SocketAddr, weight: u8| (at, RealServer::masqueraded(at, u32::from(weight)));
+    pool.targets.iter().map(|target| real(target.socket(), target.weight)).collect()
 }
 
 /// A TCP endpoint ends its connections itself, so these go on for as long as it exists; others only while it serves.

@@ -32,7 +32,7 @@ impl<'a> Differ<'a> {
         for identity in identities {
             let mut one = One { differ: self, service, identity };
             match (old.get(identity), new.get(identity)) {
-                (Some(_), None) => one.put(Request::DeleteServer(identity.clone())),
+                (Some(_), None) => one.put(Request::DeleteServer(*identity)),
                 (None, Some(new)) => one.create(new),
                 (Some(old), Some(new)) => one.change(old, new),
                 (None, None) => {}
@@ -57,19 +57,19 @@ impl One<'_, '_> {
     }
 
     fn drain(&mut self, real: SocketAddr, change: drain::Change) {
-        self.differ.drains.push((self.identity.clone(), real, change));
+        self.differ.drains.push((*self.identity, real, change));
     }
 
     fn create(&mut self, new: &Server) {
-        self.put(Request::NewServer(self.identity.clone(), new.scheduling.clone()));
+        self.put(Request::NewServer(*self.identity, new.scheduling.clone()));
         for real in new.real.values() {
-            self.put(Request::NewReal(self.identity.clone(), real.clone()));
+            self.put(Request::NewReal(*self.identity, *real));
         }
     }
 
     fn change(&mut self, old: &Server, new: &Server) {
         if old.scheduling != new.scheduling {
-            self.put(Request::SetServer(self.identity.clone(), new.scheduling.clone()));
+            self.put(Request::SetServer(*self.identity, new.scheduling.clone()));
         }
         for (socket, real) in &new.real {
             self.wanted(*socket, old.real.get(socket), real);
@@ -83,15 +83,15 @@ impl One<'_, '_> {
 
     /// A real server that drains is there and only needs its weight again.
     fn wanted(&mut self, socket: SocketAddr, old: Option<&RealServer>, real: &RealServer) {
-        let identity = self.identity.clone();
+        let identity = *self.identity;
         let drains = self.differ.draining.contains(self.identity, &socket);
         if drains {
             self.drain(socket, drain::Change::Over);
         }
         match old {
             Some(old) if old == real && !drains => {}
-            None if !drains => self.put(Request::NewReal(identity, real.clone())),
-            _ => self.put(Request::SetReal(identity, real.clone())),
+            None if !drains => self.put(Request::NewReal(identity, *real)),
+            _ => self.put(Request::SetReal(identity, *real)),
         }
     }
 
@@ -103,7 +103,7 @@ impl One<'_, '_> {
         };
         self.drain(socket, drain::Change::Until(end));
         if let Some(old) = old.filter(|old| old.weight != 0) {
-            self.put(Request::SetReal(self.identity.clone(), RealServer { weight: 0, ..old.clone() }));
+            self.put(Request::SetReal(*self.identity, RealServer { weight: 0, ..*old }));
         }
     }
 
@@ -112,7 +112,7 @@ impl One<'_, '_> {
         if self.differ.draining.contains(self.identity, &socket) {
             self.drain(socket, drain::Change::Over);
         }
-        self.put(Request::DeleteReal(self.identity.clone(), socket));
+        self.put(Request::DeleteReal(*self.identity, socket));
     }
 
     fn is_tcp(&self) -> bool {

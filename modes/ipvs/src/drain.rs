@@ -58,7 +58,7 @@ impl Draining {
         match change {
             Change::Until(end) => {
                 let first = || Server { real: BTreeMap::new(), next: now, pause: PAUSES[0] };
-                let server = self.0.entry(identity.clone()).or_insert_with(first);
+                let server = self.0.entry(*identity).or_insert_with(first);
                 let known = server.real.get(&real).copied();
                 let kept = known.flatten().filter(|_| end.is_some());
                 server.real.insert(real, kept.or(end));
@@ -94,7 +94,7 @@ impl Draining {
     /// The virtual servers whose counts are due.
     pub fn ripe(&self, now: Instant) -> Vec<Identity> {
         let due = |server: &Server| server.next <= now || server.real.values().flatten().any(|end| *end <= now);
-        self.0.iter().filter(|(_, server)| due(server)).map(|(identity, _)| identity.clone()).collect()
+        self.0.iter().filter(|(_, server)| due(server)).map(|(identity, _)| *identity).collect()
     }
 
     /// Which real servers may go, given how many connections each has; one that the kernel does not have counts as gone, and

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kubeweir_netlink::ipvs::{Flags, Scheduling};
+use kubeweir_netlink::ipvs::{Flags, Netmask, Scheduling};
 use kubeweir_plan::Family;
 
 /// Every scheduler that a kernel may have (`net/netfilter/ipvs/ip_vs_*.c`).
@@ -40,17 +40,25 @@ impl Schedulers {
         let name = self.pick(asked);
         let mut flags = of_scheduler(name);
         if affinity.is_some() {
-            flags |= Flags::PERSISTENT;
+            flags = flags | Flags::PERSISTENT;
         }
         Scheduling {
             scheduler: name.to_owned(),
             flags,
             timeout: affinity.unwrap_or(0),
-            netmask: match family {
-                Family::V4 => u32::MAX,
-                Family::V6 => 128,
-            },
+            netmask: Netmask::host(match family {
+                Family::V4 => kubeweir_netlink::Family::V4,
+                Family::V6 => kubeweir_netlink::Family::V6,
+            }),
         }
+    }
+
+    /// What a virtual server gets instead of a scheduler that the kernel lacks.
+    pub fn instead_of(&self, lacking: &Scheduling) -> Scheduling {
+        let name = self.pick(None);
+        let persistent = lacking.flags.contains(Flags::PERSISTENT);
+        let kept = if persistent { Flags::PERSISTENT } else { Flags::default() };
+        Scheduling { scheduler: name.to_owned(), flags: of_scheduler(name) | kept, ..lacking.clone() }
     }
 
     /// The scheduler asked for, or what takes its place where the kernel lacks it.
@@ -63,7 +71,7 @@ impl Schedulers {
 /// `mh` passes over real servers of weight 0 only with its fallback flag, and tells connections of one client apart only
 /// with its port flag (`IP_VS_SVC_F_SCHED_MH_FALLBACK`, `IP_VS_SVC_F_SCHED_MH_PORT`).
 fn of_scheduler(name: &str) -> Flags {
-    if name == "mh" { Flags::SCHED1 | Flags::SCHED2 } else { Flags::NONE }
+    if name == "mh" { Flags::MH_FALLBACK | Flags::MH_PORT } else { Flags::default() }
 }
 
 #[cfg(test)]
@@ -89,6 +97,6 @@ mod tests {
     #[test]
     fn mh_has_both_its_flags_and_affinity_is_persistence() {
         let mh = Schedulers::new("mh").scheduling(None, Some(300), Family::V6);
-        assert_eq!((mh.flags, mh.timeout), (Flags::SCHED1 | Flags::SCHED2 | Flags::PERSISTENT, 300));
+        assert_eq!((mh.flags, mh.timeout), (Flags::MH_FALLBACK | Flags::MH_PORT | Flags::PERSISTENT, 300));
     }
 }

@@ -1,9 +1,12 @@
 //! Changes in the order in which they are made. IPVS has no transactions, so each order is chosen to leave no gap.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use kubeweir_netlink::ipvs::Request;
 use kubeweir_plan::ObjectName;
+
+use crate::DEVICE;
 
 /// One change, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Steps {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+pub(crate) enum Rank {
     Unbind,
     Delete,
     Create,
@@ -74,7 +77,8 @@ enum Rank {
     Bind,
 }
 
-fn rank(change: &Change) -> Rank {
+/// Where in the order a change is made.
+pub(crate) fn rank(change: &Change) -> Rank {
     match change {
         Change::Unbind(_) => Rank::Unbind,
         Change::Bind(_) => Rank::Bind,
@@ -87,5 +91,16 @@ fn rank(change: &Change) -> Rank {
             Request::SetReal(..) => Rank::Weigh,
             Request::DeleteReal(..) => Rank::Remove,
         },
+    }
+}
+
+/// In the words of `ip` and `ipvsadm`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Bind(address) => write!(f, "address {address} on {DEVICE}"),
+            Change::Unbind(address) => write!(f, "address {address} off {DEVICE}"),
+            Change::Server(request) => write!(f, "{request}"),
+        }
     }
 }

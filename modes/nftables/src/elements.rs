@@ -82,9 +82,13 @@ impl Sink<'_> {
     /// What the filter and a restart must know of virtual servers.
     fn handed_over(&mut self, port: &PortPlan, frontend: &Frontend) {
         let protocol = port.key.protocol.number();
+        let set = match frontend.address {
+            FrontendAddress::Ip(_) => SetId::VirtualServers,
+            FrontendAddress::Node(_) => SetId::NodePortServers,
+        };
         for address in self.hand_over.addresses(frontend) {
             let key = Key::EMPTY.address(*address).protocol(protocol).port(frontend.port);
-            self.named(SetId::VirtualServers, key);
+            self.named(set, key);
         }
         if let Some(address) = self.hand_over.bound(frontend) {
             self.put(SetId::BoundIps, Element::of_set(Key::EMPTY.address(address)));

@@ -7,12 +7,15 @@
 //! - packets to an address that is another Node's: they never come to this host, and must not be made to, since the host
 //!   could not reach that Node any more.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use kubeweir_netfilter::Table;
 use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, NodePlan, NodePortAddresses};
 
 use crate::layout::{Options, Translation};
+use crate::names::SetId;
+use crate::programmed::Observed;
 
 /// Which frontends are virtual servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,24 @@ impl HandOver {
             _ => None,
         }
     }
+}
+
+/// The virtual servers that tables say are ours, by protocol number and place: whoever starts anew knows them by this.
+pub fn recorded(tables: &Observed) -> impl Iterator<Item = (u8, SocketAddr)> + '_ {
+    let sets = [SetId::VirtualServers, SetId::NodePortServers].map(|id| id.to_string());
+    let found = move |table: &'_ Table| sets.clone().map(|name| table.sets.get(&name).cloned());
+    let found = tables.iter().flatten().flat_map(move |table| found(table).into_iter().flatten());
+    found.flat_map(|set| set.elements.iter().filter_map(|element| place(element.key.as_slice())).collect::<Vec<_>>())
+}
+
+/// An address, a protocol and a port, each in registers of four bytes.
+fn place(key: &[u8]) -> Option<(u8, SocketAddr)> {
+    let (address, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+    };
+    Some((rest[0], SocketAddr::new(address, u16::from_be_bytes([rest[4], rest[5]]))))
 }
 
 fn node_port_addresses(node: &NodePlan, family: Family) -> Arc<[IpAddr]> {

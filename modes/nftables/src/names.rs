@@ -74,8 +74,10 @@ pub enum SetId {
     Filtered,
     /// The sources allowed for those.
     Allowed,
-    /// Where virtual servers are.
+    /// Where virtual servers are, at addresses of Services.
     VirtualServers,
+    /// Where virtual servers are, at the node's addresses, for NodePorts.
+    NodePortServers,
     /// Addresses that this node has taken on for Services.
     BoundIps,
 }
@@ -137,7 +139,7 @@ impl SetId {
     }
 
     /// The further sets that the table beside virtual servers has.
-    pub const BESIDE_SERVERS: [SetId; 2] = [SetId::VirtualServers, SetId::BoundIps];
+    pub const BESIDE_SERVERS: [SetId; 3] = [SetId::VirtualServers, SetId::NodePortServers, SetId::BoundIps];
 
     /// What its keys and data are.
     pub fn kind(self, family: Family) -> SetKind {
@@ -162,7 +164,7 @@ impl SetId {
             | SetId::PolicyLocal(place)
             | SetId::Rejected(place)
             | SetId::Dropped(place) => SetKind::set(family, &place.fields()),
-            SetId::Filtered | SetId::VirtualServers => SetKind::set(family, &service),
+            SetId::Filtered | SetId::VirtualServers | SetId::NodePortServers => SetKind::set(family, &service),
             SetId::Allowed => SetKind::ranges(family, &source_fields()),
         }
     }
@@ -198,6 +200,7 @@ impl fmt::Display for SetId {
             SetId::Filtered => write!(f, "filtered-services"),
             SetId::Allowed => write!(f, "allowed-sources"),
             SetId::VirtualServers => write!(f, "virtual-servers"),
+            SetId::NodePortServers => write!(f, "nodeport-servers"),
             SetId::BoundIps => write!(f, "bound-ips"),
         }
     }

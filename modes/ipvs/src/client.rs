@@ -1,0 +1,103 @@
+//! The real kernel, through netlink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use kubeweir_netlink::Error;
+use kubeweir_netlink::bulk::Outcome;
+use kubeweir_netlink::ipvs::{self, Identity, Listed, Request};
+use kubeweir_netlink::link::{self, Address, Link};
+
+use crate::DEVICE;
+use crate::kernel::{Kernel, Observed, ObservedServer};
+
+/// The kernel of the network namespace of the thread that opened it.
+pub struct Client {
+    ipvs: ipvs::Client,
+    links: link::Client,
+}
+
+impl Client {
+    /// Opens sockets. An error if the kernel has no IPVS and cannot load it.
+    pub fn open() -> Result<Client, Error> {
+        Ok(Client { ipvs: ipvs::Client::open()?, links: link::Client::open()? })
+    }
+
+    /// What IPVS can be asked besides.
+    pub fn ipvs(&mut self) -> &mut ipvs::Client {
+        &mut self.ipvs
+    }
+
+    /// The device, if there is one; a link of its name that is no dummy is somebody else's.
+    fn device(&mut self) -> Result<Option<Link>, Error> {
+        Ok(self.links.find(DEVICE)?.filter(Link::is_dummy))
+    }
+
+    fn server(&mut self, listed: Listed) -> Result<(Identity, ObservedServer), Error> {
+        let real = self.ipvs.real_servers(&listed.identity)?.into_iter();
+        let real = real.map(|real| (SocketAddr::new(real.server.address, real.server.port), real.server));
+        Ok((listed.identity, ObservedServer { scheduling: listed.scheduling, real: real.collect() }))
+    }
+
+    fn index(&mut self) -> Result<u32, Error> {
+        match self.device()? {
+            Some(device) => Ok(device.index),
+            None => Ok(self.links.create_dummy(DEVICE)?.index),
+        }
+    }
+}
+
+impl Kernel for Client {
+    fn observe(&mut self) -> Result<Observed, Error> {
+        let listed = self.ipvs.servers()?;
+        let servers = listed.into_iter().map(|listed| self.server(listed)).collect::<Result<_, _>>()?;
+        let bound = match self.device()? {
+            Some(device) => self.links.addresses(device.index)?.into_iter().map(|a| a.address).collect(),
+            None => BTreeSet::new(),
+        };
+        Ok(Observed { servers, bound })
+    }
+
+    fn prepare(&mut self) -> Result<(), Error> {
+        self.index().map(|_| ())
+    }
+
+    fn execute(&mut self, requests: &[Request]) -> Result<Vec<Outcome>, Error> {
+        self.ipvs.execute(requests)
+    }
+
+    fn bind(&mut self, addresses: &[IpAddr]) -> Result<Vec<Outcome>, Error> {
+        let index = self.index()?;
+        self.links.add_addresses(index, &hosts(addresses))
+    }
+
+    fn unbind(&mut self, addresses: &[IpAddr]) -> Result<Vec<Outcome>, Error> {
+        match self.device()? {
+            Some(device) => self.links.delete_addresses(device.index, &hosts(addresses)),
+            None => Ok(vec![Ok(()); addresses.len()]),
+        }
+    }
+
+    fn connections(&mut self, server: &Identity) -> Result<BTreeMap<SocketAddr, u32>, Error> {
+        let listed = self.ipvs.real_servers(server)?.into_iter();
+        let count = |connections: ipvs::Connections| connections.active.saturating_add(connections.inactive);
+        Ok(listed
+            .map(|real| (SocketAddr::new(real.server.address, real.server.port), count(real.connections)))
+            .collect())
+    }
+
+    fn remove_device(&mut self) -> Result<(), Error> {
+        match self.device()? {
+            Some(device) => self.links.delete(device.index),
+            None => Ok(()),
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.ipvs.sent() + self.links.sent()
+    }
+}
+
+fn hosts(addresses: &[IpAddr]) -> Vec<Address> {
+    addresses.iter().copied().map(Address::host).collect()
+}
