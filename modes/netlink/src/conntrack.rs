@@ -20,6 +20,7 @@ use crate::socket::Socket;
 use crate::wire::Message;
 use crate::{Errno, Error};
 
+pub use crate::Family;
 pub use decode::flow;
 
 const GET: u16 = nfnl::kind(SUBSYSTEM_CONNTRACK, 1);
@@ -59,15 +60,6 @@ pub struct Filter {
     /// The destination address; `None` for all. There is no such filter for IPv6: the kernel compares IPv6 addresses
     /// the wrong way round and would leave out exactly those that are wanted (`ctnetlink_filter_match_tuple`).
     pub address: Option<Ipv4Addr>,
-}
-
-/// An address family, as netfilter numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4 = 2,
-    /// IPv6.
-    V6 = 10,
 }
 
 /// The kernel's flows in the network namespace of the thread that opened it.

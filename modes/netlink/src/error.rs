@@ -7,6 +7,14 @@ pub struct Errno(pub i32);
 impl Errno {
     /// No such object.
     pub const ENOENT: Errno = Errno(libc::ENOENT);
+    /// No such virtual server, in IPVS's words.
+    pub const ESRCH: Errno = Errno(libc::ESRCH);
+    /// No such interface.
+    pub const ENODEV: Errno = Errno(libc::ENODEV);
+    /// The interface has no such address.
+    pub const EADDRNOTAVAIL: Errno = Errno(libc::EADDRNOTAVAIL);
+    /// The request makes no sense.
+    pub const EINVAL: Errno = Errno(libc::EINVAL);
     /// The object exists already, in another shape.
     pub const EEXIST: Errno = Errno(libc::EEXIST);
     /// Something still refers to the object.
@@ -61,6 +69,17 @@ pub enum Error {
     /// An attribute would exceed the format's 65,535 bytes.
     #[error("a netlink attribute of {0} bytes does not fit")]
     AttributeTooLong(usize),
+    /// The kernel knows no generic netlink family of this name and could not load the module that has it.
+    #[error("the kernel has no generic netlink family {0}: its module is not loaded")]
+    NoFamily(String),
+    /// The kernel acknowledged fewer requests than it was sent: read its state again before the next one.
+    #[error("{missing} of {sent} requests were not answered")]
+    Unanswered {
+        /// How many have no answer.
+        missing: usize,
+        /// How many were sent at once.
+        sent: usize,
+    },
     /// A dump was interrupted by other writers more often than we are willing to repeat it.
     #[error("the dump was interrupted {0} times by concurrent changes")]
     Unstable(u32),

@@ -21,6 +21,7 @@ const SEND_OVERHEAD: usize = 4096;
 pub struct Socket {
     inner: Inner,
     sequence: u32,
+    messages: u64,
     buffer: Vec<u8>,
     send_queue: usize,
 }
@@ -34,7 +35,13 @@ impl Socket {
         inner.connect(&SocketAddr::new(0, 0)).map_err(fail)?;
         inner.set_ext_ack(true).map_err(fail)?;
         inner.set_cap_ack(true).map_err(fail)?;
-        let socket = Socket { inner, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BUFFER), send_queue: 0 };
+        let socket = Socket {
+            inner,
+            sequence: 0,
+            messages: 0,
+            buffer: Vec::with_capacity(RECEIVE_BUFFER),
+            send_queue: 0,
+        };
         // Without CAP_NET_ADMIN the default queue stays; that only costs a repeated dump.
         let _ = socket.force(libc::SO_RCVBUFFORCE, RECEIVE_QUEUE);
         Ok(socket)
@@ -44,7 +51,19 @@ impl Socket {
     pub fn sequences(&mut self, count: u32) -> u32 {
         let first = self.sequence.wrapping_add(1);
         self.sequence = self.sequence.wrapping_add(count);
+        self.messages += u64::from(count);
         first
+    }
+
+    /// How many messages were numbered so far, which is how many were sent.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Has the kernel refuse dump requests that it does not understand in full. Only then does it filter addresses by interface.
+    pub fn check_strictly(&self) -> Result<(), Error> {
+        let protocol = libc::NETLINK_ROUTE;
+        self.inner.set_netlink_get_strict_chk(true).map_err(|source| Error::Open { protocol, source })
     }
 
     /// Joins a multicast group.

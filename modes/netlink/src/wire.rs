@@ -89,6 +89,16 @@ impl Writer {
         self.bytes(kind, &value.to_be_bytes());
     }
 
+    /// Appends a 16-bit integer in host byte order.
+    pub fn u16(&mut self, kind: u16, value: u16) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
+    /// Appends a 32-bit integer in host byte order.
+    pub fn u32(&mut self, kind: u16, value: u32) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
     /// Appends an attribute that holds attributes.
     pub fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) {
         self.attribute(kind | NESTED, body);
@@ -187,6 +197,31 @@ impl<'a> Attribute<'a> {
     pub fn be64(&self) -> Result<u64, Error> {
         let bytes = self.payload.try_into().map_err(|_| Error::Malformed("attribute is not 64 bits wide"))?;
         Ok(u64::from_be_bytes(bytes))
+    }
+
+    /// A big-endian 16-bit integer.
+    pub fn be16(&self) -> Result<u16, Error> {
+        self.array().map(u16::from_be_bytes).ok_or(Error::Malformed("attribute is not 16 bits wide"))
+    }
+
+    /// A 16-bit integer in host byte order.
+    pub fn u16(&self) -> Result<u16, Error> {
+        self.array().map(u16::from_ne_bytes).ok_or(Error::Malformed("attribute is not 16 bits wide"))
+    }
+
+    /// A 32-bit integer in host byte order.
+    pub fn u32(&self) -> Result<u32, Error> {
+        self.array().map(u32::from_ne_bytes).ok_or(Error::Malformed("attribute is not 32 bits wide"))
+    }
+
+    /// A 64-bit integer in host byte order.
+    pub fn u64(&self) -> Result<u64, Error> {
+        self.array().map(u64::from_ne_bytes).ok_or(Error::Malformed("attribute is not 64 bits wide"))
+    }
+
+    /// The payload, if it has exactly this many bytes.
+    pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
+        self.payload.try_into().ok()
     }
 
     /// A string, with or without its NUL.
