@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     fn change(&mut self, n: u32) -> usize {
-        let applied = self.sync(&Changed { services: BTreeSet::from([name(n)]), node: false });
+        let applied = self.sync(&Changed { services: BTreeSet::from([name(n)]), ..Changed::default() });
         assert!(applied.batches <= 1);
         applied.operations
     }
