@@ -34,7 +34,7 @@ impl Proxy {
         let words =
             ["kubeweir".to_owned()].into_iter().chain(common_flags(&node.name)).chain(flags.iter().cloned());
         let settings = Settings::from_flags(&Cli::try_parse_from(words).unwrap().flags).unwrap();
-        let mut mode = Mode::new(Simulated::default(), settings.nftables);
+        let mut mode = Mode::new(Simulated::default(), settings.nftables());
         mode.observe().unwrap();
         Proxy {
             name: node.name.clone(),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use kubeweir_netlink::ipvs::{Identity, RealServer, Scheduling};
 use kubeweir_nftables::handover::HandOver;
-use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, Pool, PortPlan, Protocol, ServicePlan, Verdict};
+use kubeweir_plan::{
+    Family, Frontend, FrontendAddress, Holder, Pool, PortPlan, Protocol, ServicePlan, Verdict,
+};
 
 use crate::schedulers::Schedulers;
 
@@ -55,7 +57,8 @@ pub fn bound<'a>(service: &'a ServicePlan, context: &'a Context) -> impl Iterato
 
 /// The places at this node's own addresses that a Service has by an address of its own.
 pub fn taken(service: &ServicePlan) -> impl Iterator<Item = Identity> + '_ {
-    let all = service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
+    let all =
+        service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
     all.filter_map(|(port, frontend)| match frontend.address {
         FrontendAddress::Ip(address) if frontend.holder == Holder::ThisNode => {
             Some(identity(port.protocol(), address, frontend.port))
@@ -66,7 +69,8 @@ pub fn taken(service: &ServicePlan) -> impl Iterator<Item = Identity> + '_ {
 
 /// The NodePorts of a Service.
 pub fn node_ports(service: &ServicePlan) -> impl Iterator<Item = (Family, Protocol, u16)> + '_ {
-    let all = service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
+    let all =
+        service.ports.iter().flat_map(|port| port.frontends.iter().map(move |frontend| (port, frontend)));
     all.filter_map(|(port, frontend)| match frontend.address {
         FrontendAddress::Node(family) => Some((family, port.protocol(), frontend.port)),
         FrontendAddress::Ip(_) => None,
@@ -108,7 +112,8 @@ fn reals(pool: &Pool) -> BTreeMap<SocketAddr, RealServer> {
 
 /// A TCP endpoint ends its connections itself, so these go on for as long as it exists; others only while it serves.
 fn lingering(port: &PortPlan, pool: Option<&Pool>) -> Box<[SocketAddr]> {
-    let chosen = |socket: &SocketAddr| pool.is_some_and(|pool| pool.targets.iter().any(|t| t.socket() == *socket));
+    let chosen =
+        |socket: &SocketAddr| pool.is_some_and(|pool| pool.targets.iter().any(|t| t.socket() == *socket));
     let elsewhere = port.pools();
     let elsewhere = elsewhere.iter().flat_map(|pool| pool.targets.iter().map(kubeweir_plan::Target::socket));
     let exists = port.others.iter().copied().chain(elsewhere).filter(|socket| !chosen(socket));

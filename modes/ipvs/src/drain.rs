@@ -93,7 +93,8 @@ impl Draining {
 
     /// The virtual servers whose counts are due.
     pub fn ripe(&self, now: Instant) -> Vec<Identity> {
-        let due = |server: &Server| server.next <= now || server.real.values().flatten().any(|end| *end <= now);
+        let due =
+            |server: &Server| server.next <= now || server.real.values().flatten().any(|end| *end <= now);
         self.0.iter().filter(|(_, server)| due(server)).map(|(identity, _)| *identity).collect()
     }
 
@@ -110,7 +111,8 @@ impl Draining {
         let is_over = |real: &SocketAddr, end: &Option<Instant>| {
             connections.get(real) == Some(&0) || end.is_some_and(|end| end <= now)
         };
-        let over = server.real.iter().filter(|(real, end)| is_over(real, end)).map(|(real, _)| *real).collect();
+        let over =
+            server.real.iter().filter(|(real, end)| is_over(real, end)).map(|(real, _)| *real).collect();
         server.next = now + server.pause;
         server.pause = (server.pause * 2).min(PAUSES[1]);
         if server.real.is_empty() {

@@ -209,7 +209,8 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
     pub fn tend(&mut self, now: Instant) -> Result<usize, Error> {
         let mut over: Vec<(Identity, SocketAddr)> = Vec::new();
         for identity in self.draining.ripe(now) {
-            let connections = self.kernel.connections(&identity).inspect_err(|_| self.known = Known::Nothing)?;
+            let connections =
+                self.kernel.connections(&identity).inspect_err(|_| self.known = Known::Nothing)?;
             let gone = self.draining.judge(&identity, &connections, now);
             over.extend(gone.into_iter().map(|real| (identity, real)));
         }

@@ -149,7 +149,7 @@ impl Programmed {
     fn new_taken(&self, plan: &Plan, changed: &BTreeSet<ObjectName>) -> BTreeSet<Identity> {
         let mut taken = self.context.taken.clone();
         for old in changed.iter().filter_map(|name| self.services.get(name)) {
-            compile::taken(old).for_each(|identity| drop(taken.remove(&identity)));
+            taken.retain(|identity| compile::taken(old).all(|gone| gone != *identity));
         }
         let new = changed.iter().filter_map(|name| plan.services.get(name));
         taken.extend(new.flat_map(|service| compile::taken(service)));
@@ -212,7 +212,8 @@ impl Step {
         for address in old.into_iter().flat_map(|old| compile::bound(old, before)) {
             *self.bound.entry(address).or_default() -= 1;
         }
-        for address in new.into_iter().flat_map(|new| compile::bound(new, &self.context)).collect::<Vec<_>>() {
+        for address in new.into_iter().flat_map(|new| compile::bound(new, &self.context)).collect::<Vec<_>>()
+        {
             *self.bound.entry(address).or_default() += 1;
         }
         self.services.push((name.clone(), new.cloned()));

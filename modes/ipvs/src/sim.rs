@@ -39,7 +39,9 @@ impl Simulated {
         }
         match request {
             Request::NewServer(id, _) if self.state.servers.contains_key(id) => refuse(Errno::EEXIST),
-            Request::NewServer(_, how) | Request::SetServer(_, how) if self.lacks.contains(&how.scheduler) => {
+            Request::NewServer(_, how) | Request::SetServer(_, how)
+                if self.lacks.contains(&how.scheduler) =>
+            {
                 refuse(Errno::ENOENT)
             }
             Request::NewServer(id, how) => {

@@ -75,7 +75,9 @@ pub fn recorded(tables: &Observed) -> impl Iterator<Item = (u8, SocketAddr)> + '
     let sets = [SetId::VirtualServers, SetId::NodePortServers].map(|id| id.to_string());
     let found = move |table: &'_ Table| sets.clone().map(|name| table.sets.get(&name).cloned());
     let found = tables.iter().flatten().flat_map(move |table| found(table).into_iter().flatten());
-    found.flat_map(|set| set.elements.iter().filter_map(|element| place(element.key.as_slice())).collect::<Vec<_>>())
+    found.flat_map(|set| {
+        set.elements.iter().filter_map(|element| place(element.key.as_slice())).collect::<Vec<_>>()
+    })
 }
 
 /// An address, a protocol and a port, each in registers of four bytes.

@@ -164,7 +164,9 @@ impl SetId {
             | SetId::PolicyLocal(place)
             | SetId::Rejected(place)
             | SetId::Dropped(place) => SetKind::set(family, &place.fields()),
-            SetId::Filtered | SetId::VirtualServers | SetId::NodePortServers => SetKind::set(family, &service),
+            SetId::Filtered | SetId::VirtualServers | SetId::NodePortServers => {
+                SetKind::set(family, &service)
+            }
             SetId::Allowed => SetKind::ranges(family, &source_fields()),
         }
     }

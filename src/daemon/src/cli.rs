@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::question::Destination;
+use crate::settings::ProxyMode;
 
 /// Service load balancing on Linux nodes. Without a subcommand: the daemon. Of a flag given twice the last counts, as in kube-proxy.
 #[derive(Debug, Parser)]
@@ -35,9 +36,9 @@ pub enum Command {
 /// Flags of `kubeweir demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
-    /// Which kernel facility balances.
-    #[arg(long, default_value = "nftables")]
-    pub proxy_mode: String,
+    /// Which kernel facility balances: `nftables` or `ipvs`.
+    #[arg(long, default_value_t = ProxyMode::Nftables)]
+    pub proxy_mode: ProxyMode,
     /// Connections to spread: enough of them for the spread to be even.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub connections: u32,
@@ -81,7 +82,7 @@ pub struct Flags {
     /// Name of this node, if it is not the host's name.
     #[arg(long)]
     pub hostname_override: Option<String>,
-    /// `nftables` (also for an empty mode and for `iptables`, with a warning).
+    /// `nftables` (also for an empty mode and for `iptables`, with a warning) or `ipvs`.
     #[arg(long)]
     pub proxy_mode: Option<String>,
     /// Prefixes of the cluster's pods, separated by commas: traffic to `ClusterIPs` from elsewhere is masqueraded.
@@ -99,6 +100,9 @@ pub struct Flags {
     /// Masquerade all traffic to `ClusterIPs`.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub masquerade_all: Option<bool>,
+    /// Bit of a packet's mark that says it is to be masqueraded, in mode `ipvs`.
+    #[arg(long)]
+    pub iptables_masquerade_bit: Option<u8>,
     /// Where `NodePorts` answer: `primary`, or prefixes separated by commas.
     #[arg(long)]
     pub nodeport_addresses: Option<String>,
@@ -117,10 +121,45 @@ pub struct Flags {
     /// Shortest pause between two commits.
     #[arg(long)]
     pub iptables_min_sync_period: Option<String>,
+    /// Flags of mode `ipvs`.
+    #[command(flatten)]
+    pub ipvs: IpvsFlags,
     /// Verbosity: 4 and more logs every commit.
     #[arg(short = 'v', long = "v")]
     pub verbosity: Option<u8>,
     /// `text` or `json`.
     #[arg(long)]
     pub logging_format: Option<String>,
+}
+
+/// Flags that count in mode `ipvs`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct IpvsFlags {
+    /// Scheduler of Services that ask for none: `rr` if none is given.
+    #[arg(long)]
+    pub ipvs_scheduler: Option<String>,
+    /// Prefixes, separated by commas, whose virtual servers are left alone.
+    #[arg(long)]
+    pub ipvs_exclude_cidrs: Option<String>,
+    /// Do not answer ARP for balancers' addresses: sets `arp_ignore` to 1 and `arp_announce` to 2.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ipvs_strict_arp: Option<bool>,
+    /// In mode `ipvs` instead of `--iptables-sync-period`.
+    #[arg(long)]
+    pub ipvs_sync_period: Option<String>,
+    /// In mode `ipvs` instead of `--iptables-min-sync-period`.
+    #[arg(long)]
+    pub ipvs_min_sync_period: Option<String>,
+    /// How long idle TCP connections are kept; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub ipvs_tcp_timeout: Option<String>,
+    /// How long TCP connections are kept after their end; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub ipvs_tcpfin_timeout: Option<String>,
+    /// How long idle UDP flows are kept; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub ipvs_udp_timeout: Option<String>,
+    /// How long connections to an endpoint that is gone may go on: 5m if nothing is given, 0 ends them at once. Not in kube-proxy.
+    #[arg(long)]
+    pub ipvs_drain_timeout: Option<String>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::Flags;
+use crate::cli::{Flags, IpvsFlags};
 
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";
@@ -40,6 +40,10 @@ pub struct Configuration {
     pub client_connection: ClientConnection,
     /// `nftables`.
     pub nftables: Nftables,
+    /// `iptables`, which IPVS mode masquerades by.
+    pub iptables: Iptables,
+    /// `ipvs`.
+    pub ipvs: Ipvs,
 }
 
 /// `detectLocal`.
@@ -74,6 +78,49 @@ pub struct Nftables {
     /// `minSyncPeriod`.
     #[serde(deserialize_with = "duration")]
     pub min_sync_period: Duration,
+}
+
+/// `iptables`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Iptables {
+    /// `masqueradeBit`.
+    pub masquerade_bit: Option<u8>,
+    /// `masqueradeAll`.
+    pub masquerade_all: bool,
+}
+
+/// `ipvs`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ipvs {
+    /// `scheduler`.
+    pub scheduler: String,
+    /// `excludeCIDRs`.
+    #[serde(rename = "excludeCIDRs", deserialize_with = "null_is_default")]
+    pub exclude_cidrs: Vec<String>,
+    /// `strictARP`.
+    #[serde(rename = "strictARP")]
+    pub strict_arp: bool,
+    /// `syncPeriod`.
+    #[serde(deserialize_with = "duration")]
+    pub sync_period: Duration,
+    /// `minSyncPeriod`.
+    #[serde(deserialize_with = "duration")]
+    pub min_sync_period: Duration,
+    /// `tcpTimeout`.
+    #[serde(deserialize_with = "duration")]
+    pub tcp_timeout: Duration,
+    /// `tcpFinTimeout`.
+    #[serde(deserialize_with = "duration")]
+    pub tcp_fin_timeout: Duration,
+    /// `udpTimeout`.
+    #[serde(deserialize_with = "duration")]
+    pub udp_timeout: Duration,
+    /// `drainTimeout`: ours. kube-proxy passes fields over that it does not know, and nobody writes a zero here who does not
+    /// mean it.
+    #[serde(deserialize_with = "optional_duration")]
+    pub drain_timeout: Option<Duration>,
 }
 
 /// The configuration could not be read.
@@ -136,8 +183,6 @@ impl Configuration {
     /// From flags alone.
     pub fn from_flags(flags: &Flags) -> Result<Configuration, Error> {
         let text = |flag: &Option<String>| flag.clone().unwrap_or_default();
-        let list = text(&flags.nodeport_addresses);
-        let addresses = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         Ok(Configuration {
             mode: text(&flags.proxy_mode),
             cluster_cidr: text(&flags.cluster_cidr),
@@ -150,7 +195,7 @@ impl Configuration {
                 bridge_interface: text(&flags.pod_bridge_interface),
                 interface_name_prefix: text(&flags.pod_interface_name_prefix),
             },
-            node_port_addresses: addresses.map(str::to_owned).collect(),
+            node_port_addresses: flag_list(flags.nodeport_addresses.as_deref()),
             client_connection: ClientConnection {
                 kubeconfig: flags
                     .kubeconfig
@@ -167,8 +212,37 @@ impl Configuration {
                     flags.iptables_min_sync_period.as_ref(),
                 )?,
             },
+            iptables: Iptables {
+                masquerade_bit: flags.iptables_masquerade_bit,
+                masquerade_all: flags.masquerade_all.unwrap_or_default(),
+            },
+            ipvs: Ipvs::from_flags(&flags.ipvs)?,
         })
     }
+}
+
+impl Ipvs {
+    fn from_flags(flags: &IpvsFlags) -> Result<Ipvs, Error> {
+        Ok(Ipvs {
+            scheduler: flags.ipvs_scheduler.clone().unwrap_or_default(),
+            exclude_cidrs: flag_list(flags.ipvs_exclude_cidrs.as_deref()),
+            strict_arp: flags.ipvs_strict_arp.unwrap_or_default(),
+            sync_period: flag_duration("ipvs-sync-period", flags.ipvs_sync_period.as_ref())?,
+            min_sync_period: flag_duration("ipvs-min-sync-period", flags.ipvs_min_sync_period.as_ref())?,
+            tcp_timeout: flag_duration("ipvs-tcp-timeout", flags.ipvs_tcp_timeout.as_ref())?,
+            tcp_fin_timeout: flag_duration("ipvs-tcpfin-timeout", flags.ipvs_tcpfin_timeout.as_ref())?,
+            udp_timeout: flag_duration("ipvs-udp-timeout", flags.ipvs_udp_timeout.as_ref())?,
+            drain_timeout: match &flags.ipvs_drain_timeout {
+                None => None,
+                given => Some(flag_duration("ipvs-drain-timeout", given.as_ref())?),
+            },
+        })
+    }
+}
+
+fn flag_list(text: Option<&str>) -> Vec<String> {
+    let entries = text.unwrap_or_default().split(',').map(str::trim);
+    entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 fn flag_duration(flag: &'static str, text: Option<&String>) -> Result<Duration, Error> {
@@ -183,8 +257,12 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    Ok(optional_duration(source)?.unwrap_or_default())
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
     let text: Option<String> = Option::deserialize(source)?;
-    text.map_or(Ok(Duration::ZERO), |text| parse_duration(&text)).map_err(serde::de::Error::custom)
+    text.map(|text| parse_duration(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 /// A duration as Go writes it, such as `1h0m30s` or `250ms`; not negative.
@@ -199,7 +277,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn the_file_that_kubeadm_writes_is_read() {
@@ -207,12 +288,48 @@ mod tests {
             clientConnection:\n  acceptContentTypes: \"\"\n  burst: 0\n  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf\n\
             clusterCIDR: 10.244.0.0/16\nconfigSyncPeriod: 0s\nconntrack:\n  maxPerCore: null\n\
             detectLocal:\n  bridgeInterface: \"\"\n  interfaceNamePrefix: \"\"\ndetectLocalMode: \"\"\n\
+            iptables:\n  localhostNodePorts: null\n  masqueradeAll: false\n  masqueradeBit: null\n  minSyncPeriod: 0s\n  syncPeriod: 0s\n\
+            ipvs:\n  excludeCIDRs: null\n  minSyncPeriod: 0s\n  scheduler: \"\"\n  strictARP: false\n  syncPeriod: 0s\n\
+            \x20 tcpFinTimeout: 0s\n  tcpTimeout: 0s\n  udpTimeout: 0s\n\
             kind: KubeProxyConfiguration\nmode: \"\"\nnftables:\n  masqueradeAll: false\n  masqueradeBit: null\n\
             \x20 minSyncPeriod: 0s\n  syncPeriod: 1h30m0.5s\nnodePortAddresses: null\n";
         let read = Configuration::from_text(text).unwrap();
         assert_eq!(read.cluster_cidr, "10.244.0.0/16");
         assert_eq!(read.nftables.sync_period, Duration::from_millis(5_400_500));
         assert_eq!(read.client_connection.kubeconfig, "/var/lib/kube-proxy/kubeconfig.conf");
+        assert_eq!((read.ipvs, read.iptables), (Ipvs::default(), Iptables::default()));
+    }
+
+    #[test]
+    fn the_section_of_ipvs_is_read_and_flags_say_the_same() {
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nipvs:\n\
+            \x20 scheduler: lc\n  excludeCIDRs: [10.0.0.0/8, 'fd00::/8']\n  strictARP: true\n  syncPeriod: 1m\n\
+            \x20 minSyncPeriod: 2s\n  tcpTimeout: 3s\n  tcpFinTimeout: 4s\n  udpTimeout: 5s\n  drainTimeout: 0s\n\
+            iptables:\n  masqueradeBit: 3\n  masqueradeAll: true\n";
+        let read = Configuration::from_text(text).unwrap();
+        let line = "kubeweir --ipvs-scheduler=lc --ipvs-exclude-cidrs=10.0.0.0/8,fd00::/8 --ipvs-strict-arp \
+            --ipvs-sync-period=1m --ipvs-min-sync-period=2s --ipvs-tcp-timeout=3s --ipvs-tcpfin-timeout=4s \
+            --ipvs-udp-timeout=5s --ipvs-drain-timeout=0s --iptables-masquerade-bit=3 --masquerade-all";
+        let flags = Cli::parse_from(line.split_whitespace()).flags;
+        let given = Configuration::from_flags(&flags).unwrap();
+        let seconds = |seconds| Duration::from_secs(seconds);
+        let expected = Ipvs {
+            scheduler: "lc".into(),
+            exclude_cidrs: vec!["10.0.0.0/8".into(), "fd00::/8".into()],
+            strict_arp: true,
+            sync_period: seconds(60),
+            min_sync_period: seconds(2),
+            tcp_timeout: seconds(3),
+            tcp_fin_timeout: seconds(4),
+            udp_timeout: seconds(5),
+            drain_timeout: Some(Duration::ZERO),
+        };
+        assert_eq!((&read.ipvs, &given.ipvs), (&expected, &expected));
+        let masquerade = Iptables { masquerade_bit: Some(3), masquerade_all: true };
+        assert_eq!((&read.iptables, &given.iptables), (&masquerade, &masquerade));
+        assert!(given.nftables.masquerade_all, "the flag counts in every mode");
+        let text = text.replace("udpTimeout: 5s", "udpTimeout: -5s");
+        assert!(Configuration::from_text(&text).unwrap_err().contains("-5s"));
     }
 
     #[test]

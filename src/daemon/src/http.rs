@@ -21,6 +21,7 @@ use crate::Event;
 use crate::health::{Answer, Health};
 use crate::metrics::Metrics;
 use crate::question::{Asked, Question};
+use crate::settings::ProxyMode;
 
 /// How long to wait before an address is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub struct Pages {
     pub registry: Arc<Registry>,
     /// For counting probes.
     pub metrics: Metrics,
+    /// The mode in force.
+    pub mode: ProxyMode,
     /// For questions to the loop.
     pub events: mpsc::Sender<Event>,
 }
@@ -93,7 +96,7 @@ impl Pages {
                     Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
                 }
             }
-            "/proxyMode" => reply(StatusCode::OK, TEXT, "nftables".to_owned()),
+            "/proxyMode" => reply(StatusCode::OK, TEXT, self.mode.to_string()),
             "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
             "/explain" => self.explanation(uri.query().unwrap_or_default()).await,
             _ => not_found(),

@@ -45,6 +45,11 @@ pub enum Failure {
     Commit(#[from] CommitError),
 }
 
+/// What stands where IPVS mode will.
+pub fn not_built_yet() -> anyhow::Error {
+    anyhow::anyhow!("mode {} is not built yet", crate::settings::ProxyMode::Ipvs)
+}
+
 impl<K: Kernel> Mode for kubeweir_nftables::Mode<K> {
     type Difference = Difference;
 

@@ -27,10 +27,10 @@ use crate::health::Health;
 use crate::host;
 use crate::http::Pages;
 use crate::metrics::Metrics;
-use crate::mode::Mode;
+use crate::mode::{Mode, not_built_yet};
 use crate::pace::Pace;
 use crate::prerequisites::News;
-use crate::settings::{Settings, Source};
+use crate::settings::{ProxyMode, Settings, Source};
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
@@ -41,19 +41,31 @@ const FEW: usize = 4;
 
 /// Runs the daemon until `stop` resolves or something fails that cannot be retried. What is programmed stays.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    match settings.mode {
+        ProxyMode::Nftables => run_with(nftables(&settings)?, settings, stop).await,
+        ProxyMode::Ipvs => Err(not_built_yet()),
+    }
+}
+
+async fn run_with<M: Mode + Send + 'static>(
+    mode: M,
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     for advice in &settings.advice {
         warn!(advice);
     }
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let (events, queue) = mpsc::channel(QUEUE);
-    let core = Core::new(settings.plan.clone(), nftables(&settings)?, pace(&settings), SystemTime::now());
+    let core = Core::new(settings.plan.clone(), mode, pace(&settings), SystemTime::now());
     let (health, published) =
         watch::channel(Health { last_sync: None, standing: core.standing(), patience: settings.sync_period });
     let pages = Pages {
         health: published,
         registry: Arc::new(registry),
         metrics: metrics.clone(),
+        mode: settings.mode,
         events: events.clone(),
     };
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
@@ -63,7 +75,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let source = start_source(&settings, events.clone())?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
-    info!(node = %settings.plan.node_name, "running");
+    info!(node = %settings.plan.node_name, mode = %settings.mode, "running");
     let outcome = tokio::select! {
         () = stop => Ok(()),
         failed = healthz => no_return(failed).map_err(Into::into),
@@ -84,7 +96,7 @@ fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
 
 fn nftables(settings: &Settings) -> anyhow::Result<Nftables<Client>> {
     let client = Client::open().context("nf_tables cannot be reached")?;
-    Ok(Nftables::new(client, settings.nftables))
+    Ok(Nftables::new(client, settings.nftables()))
 }
 
 fn pace(settings: &Settings) -> Pace {

@@ -1,7 +1,11 @@
 //! Settings: the configuration with every default filled in and every value checked.
 
+mod ipvs;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,6 +13,8 @@ use kubeweir_plan::options::{DetectLocal, NodePortOption, Options};
 
 use crate::cli::Flags;
 use crate::configuration::{self, Configuration};
+
+pub use ipvs::{Ipvs, SCHEDULERS};
 
 /// Bit 14: the mark `0x4000`, as in kube-proxy.
 const MASQUERADE_BIT: u8 = 14;
@@ -25,8 +31,12 @@ const METRICS_PORT: u16 = 10249;
 pub struct Settings {
     /// Options of the planner.
     pub plan: Options,
-    /// Options of nftables mode.
-    pub nftables: kubeweir_nftables::Options,
+    /// Which kernel facility balances.
+    pub mode: ProxyMode,
+    /// Options of IPVS mode.
+    pub ipvs: Ipvs,
+    /// The bit of a packet's mark that says it is to be masqueraded, in whatever mode.
+    pub masquerade_mark: u32,
     /// Where the objects come from.
     pub source: Source,
     /// Whether the mode needs to know the addresses of all Nodes.
@@ -43,6 +53,48 @@ pub struct Settings {
     pub min_sync_period: Duration,
     /// What an operator should know about the configuration.
     pub advice: Vec<String>,
+}
+
+/// Which kernel facility balances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// nftables alone.
+    Nftables,
+    /// IPVS, with a little nftables around it.
+    Ipvs,
+}
+
+impl ProxyMode {
+    /// All of them.
+    pub const ALL: [ProxyMode; 2] = [ProxyMode::Nftables, ProxyMode::Ipvs];
+
+    /// The name that kube-proxy has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ProxyMode::Nftables => "nftables",
+            ProxyMode::Ipvs => "ipvs",
+        }
+    }
+}
+
+impl fmt::Display for ProxyMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no such mode.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not one of nftables, ipvs and iptables")]
+pub struct UnknownMode(String);
+
+impl FromStr for ProxyMode {
+    type Err = UnknownMode;
+
+    fn from_str(name: &str) -> Result<ProxyMode, UnknownMode> {
+        let known = ProxyMode::ALL.into_iter().find(|mode| mode.name() == name);
+        known.ok_or_else(|| UnknownMode(name.to_owned()))
+    }
 }
 
 /// Where objects come from.
@@ -85,32 +137,32 @@ impl Settings {
         Settings::new(&configuration, flags)
     }
 
+    /// Options of nftables mode.
+    pub fn nftables(&self) -> kubeweir_nftables::Options {
+        kubeweir_nftables::Options::rules(self.masquerade_mark)
+    }
+
     fn new(configuration: &Configuration, flags: &Flags) -> Result<Settings, Error> {
         let mut advice = Vec::new();
-        check_mode(&configuration.mode, &mut advice)?;
+        let mode = proxy_mode(&configuration.mode, &mut advice)?;
+        let section = Section::in_force(mode, configuration);
         let plan = Options {
             node_name: node_name(configuration, flags)?.into(),
             detect_local: detect_local(configuration)?,
-            masquerade_all: configuration.nftables.masquerade_all,
-            node_port_addresses: node_port_addresses(configuration)?,
-            schedulers: &[],
-            weights: false,
+            masquerade_all: section.masquerade_all,
+            node_port_addresses: node_port_addresses(mode, configuration)?,
+            schedulers: if mode == ProxyMode::Ipvs { kubeweir_ipvs::schedulers::KNOWN } else { &[] },
+            weights: mode == ProxyMode::Ipvs,
         };
-        let bit = configuration.nftables.masquerade_bit.unwrap_or(MASQUERADE_BIT);
-        let mark = 1_u32.checked_shl(u32::from(bit));
-        let mark =
-            mark.ok_or_else(|| invalid("nftables.masqueradeBit", format!("{bit} is not within 0 to 31")))?;
-        let sync_period = or_default(configuration.nftables.sync_period, SYNC_PERIOD);
-        let min_sync_period = configuration.nftables.min_sync_period;
-        if min_sync_period > sync_period {
-            let reason = format!("{min_sync_period:?} is longer than syncPeriod {sync_period:?}");
-            return Err(invalid("nftables.minSyncPeriod", reason));
-        }
+        let (sync_period, min_sync_period) = section.periods()?;
         Ok(Settings {
             plan,
-            nftables: kubeweir_nftables::Options::rules(mark),
+            mode,
+            // What the sections of other modes say does not count, and may be wrong.
+            ipvs: if mode == ProxyMode::Ipvs { Ipvs::new(configuration)? } else { Ipvs::default() },
+            masquerade_mark: section.masquerade_mark()?,
             source: source(configuration, flags),
-            all_nodes: false,
+            all_nodes: mode == ProxyMode::Ipvs,
             healthz: bind_address(
                 "healthzBindAddress",
                 &configuration.healthz_bind_address,
@@ -131,6 +183,58 @@ impl Settings {
     }
 }
 
+/// What every mode has settings for, from the section that counts in this one.
+struct Section {
+    masquerade_bit: Option<u8>,
+    masquerade_bit_field: &'static str,
+    masquerade_all: bool,
+    sync_period: Duration,
+    min_sync_period: Duration,
+    min_sync_period_field: &'static str,
+}
+
+impl Section {
+    /// IPVS mode masquerades by the section of iptables mode, as in kube-proxy
+    /// (`pkg/proxy/apis/config/v1alpha1/conversion.go`).
+    fn in_force(mode: ProxyMode, configuration: &Configuration) -> Section {
+        let Configuration { nftables, iptables, ipvs, .. } = configuration;
+        match mode {
+            ProxyMode::Nftables => Section {
+                masquerade_bit: nftables.masquerade_bit,
+                masquerade_bit_field: "nftables.masqueradeBit",
+                masquerade_all: nftables.masquerade_all,
+                sync_period: nftables.sync_period,
+                min_sync_period: nftables.min_sync_period,
+                min_sync_period_field: "nftables.minSyncPeriod",
+            },
+            ProxyMode::Ipvs => Section {
+                masquerade_bit: iptables.masquerade_bit,
+                masquerade_bit_field: "iptables.masqueradeBit",
+                masquerade_all: iptables.masquerade_all,
+                sync_period: ipvs.sync_period,
+                min_sync_period: ipvs.min_sync_period,
+                min_sync_period_field: "ipvs.minSyncPeriod",
+            },
+        }
+    }
+
+    fn masquerade_mark(&self) -> Result<u32, Error> {
+        let bit = self.masquerade_bit.unwrap_or(MASQUERADE_BIT);
+        let mark = 1_u32.checked_shl(u32::from(bit));
+        mark.ok_or_else(|| invalid(self.masquerade_bit_field, format!("{bit} is not within 0 to 31")))
+    }
+
+    /// The longest and the shortest.
+    fn periods(&self) -> Result<(Duration, Duration), Error> {
+        let (longest, shortest) = (or_default(self.sync_period, SYNC_PERIOD), self.min_sync_period);
+        if shortest > longest {
+            let reason = format!("{shortest:?} is longer than syncPeriod {longest:?}");
+            return Err(invalid(self.min_sync_period_field, reason));
+        }
+        Ok((longest, shortest))
+    }
+}
+
 fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
     Error::Invalid { field, reason: reason.into() }
 }
@@ -139,15 +243,12 @@ fn or_default(duration: Duration, default: Duration) -> Duration {
     if duration.is_zero() { default } else { duration }
 }
 
-fn check_mode(mode: &str, advice: &mut Vec<String>) -> Result<(), Error> {
-    match mode {
-        "nftables" => Ok(()),
-        "" | "iptables" => {
-            advice.push(format!("mode {mode:?} is not offered: nftables is used instead"));
-            Ok(())
-        }
-        other => Err(invalid("mode", format!("{other:?} is not one of nftables and iptables"))),
+fn proxy_mode(name: &str, advice: &mut Vec<String>) -> Result<ProxyMode, Error> {
+    if let "" | "iptables" = name {
+        advice.push(format!("mode {name:?} is not offered: nftables is used instead"));
+        return Ok(ProxyMode::Nftables);
     }
+    name.parse().map_err(|error: UnknownMode| invalid("mode", error.to_string()))
 }
 
 /// Node names are lower case.
@@ -220,10 +321,12 @@ fn cluster_cidrs(text: &str) -> Result<Vec<IpNet>, Error> {
     Ok(prefixes)
 }
 
-fn node_port_addresses(configuration: &Configuration) -> Result<NodePortOption, Error> {
+/// Where nothing is said, kube-proxy's modes differ.
+fn node_port_addresses(mode: ProxyMode, configuration: &Configuration) -> Result<NodePortOption, Error> {
     let entries = &configuration.node_port_addresses;
     let field = "nodePortAddresses";
     match entries.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] if mode == ProxyMode::Ipvs => Ok(NodePortOption::All),
         [] | ["primary"] => Ok(NodePortOption::Primary),
         several if several.contains(&"primary") => Err(invalid(field, "primary stands alone")),
         several => Ok(NodePortOption::Within(prefixes(field, several.iter())?)),
@@ -239,64 +342,4 @@ fn bind_address(field: &'static str, text: &str, default: &str, port: u16) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(change: impl FnOnce(&mut Configuration)) -> Result<Settings, Error> {
-        let mut configuration = Configuration { mode: "nftables".into(), ..Configuration::default() };
-        change(&mut configuration);
-        let flags = Flags { hostname_override: Some(" Node-1 ".into()), ..Flags::default() };
-        Settings::new(&configuration, &flags)
-    }
-
-    #[test]
-    fn defaults_are_those_of_kube_proxy() {
-        let settings = settings(|_| {}).unwrap();
-        assert_eq!(settings.plan, Options::for_node("node-1"));
-        assert_eq!(settings.nftables.masquerade_mark, 0x4000);
-        assert_eq!(
-            (settings.healthz.to_string(), settings.metrics.to_string()),
-            (HEALTHZ.into(), METRICS.into())
-        );
-        assert!(settings.advice.is_empty());
-    }
-
-    #[test]
-    fn a_mode_that_we_do_not_have_is_replaced_with_advice_or_refused() {
-        for mode in ["", "iptables"] {
-            assert_eq!(settings(|c| c.mode = mode.into()).unwrap().advice.len(), 1);
-        }
-        assert!(settings(|c| c.mode = "userspace".into()).unwrap_err().to_string().starts_with("mode:"));
-    }
-
-    #[test]
-    fn values_that_make_no_sense_name_their_field() {
-        let error = |change: fn(&mut Configuration)| settings(change).unwrap_err().to_string();
-        assert!(error(|c| c.cluster_cidr = "10.0.0.0/8,10.1.0.0/16".into()).starts_with("clusterCIDR:"));
-        assert!(error(|c| c.cluster_cidr = "pods".into()).contains("\"pods\""));
-        assert!(error(|c| c.nftables.masquerade_bit = Some(32)).starts_with("nftables.masqueradeBit:"));
-        assert!(error(|c| c.detect_local_mode = "BridgeInterface".into()).contains("bridgeInterface"));
-        let bridge = |name: &str| {
-            let name = name.to_owned();
-            settings(|c| {
-                c.detect_local_mode = "BridgeInterface".into();
-                c.detect_local.bridge_interface = name;
-            })
-        };
-        assert!(bridge("cni0").is_ok());
-        assert!(bridge("a-name-beyond-15").unwrap_err().to_string().contains("longer"));
-        assert!(bridge("a\"b").unwrap_err().to_string().contains("no name"));
-        assert!(error(|c| c.node_port_addresses = vec!["primary".into(), "::/0".into()]).contains("alone"));
-        assert!(error(|c| c.healthz_bind_address = "here".into()).starts_with("healthzBindAddress:"));
-        assert!(error(|c| c.nftables.min_sync_period = Duration::from_secs(60)).contains("longer"));
-    }
-
-    #[test]
-    fn an_address_gets_its_port() {
-        let bound =
-            |text: &str| settings(|c| c.healthz_bind_address = text.into()).unwrap().healthz.to_string();
-        assert_eq!(bound("127.0.0.1"), "127.0.0.1:10256");
-        assert_eq!(bound("[::1]"), "[::1]:10256");
-        assert_eq!(bound("[::1]:99"), "[::1]:99");
-    }
-}
+mod tests;

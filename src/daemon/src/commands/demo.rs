@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Demo;
+use crate::mode::not_built_yet;
+use crate::settings::ProxyMode;
 use report::Spread;
 use stage::{PODS, Stage};
 
@@ -26,8 +28,8 @@ const TOLERANCE: f64 = 1.5;
 
 /// Runs the demo. Exit code 0 means that every connection went where it should.
 pub fn demo(options: &Demo) -> anyhow::Result<ExitCode> {
-    if options.proxy_mode != "nftables" {
-        bail!("--proxy-mode {} is not offered", options.proxy_mode);
+    if options.proxy_mode == ProxyMode::Ipvs {
+        return Err(not_built_yet());
     }
     // Kept here, so that it is removed also when the demo is interrupted. Namespaces need nobody to remove them.
     let manifests =
@@ -47,7 +49,7 @@ pub fn demo(options: &Demo) -> anyhow::Result<ExitCode> {
 }
 
 fn perform(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()> {
-    let stage = Stage::build(directory)?;
+    let stage = Stage::build(directory, options.proxy_mode)?;
     report::introduce();
     stage.write_endpoints(&PODS)?;
     let started = Instant::now();

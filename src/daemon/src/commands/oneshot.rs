@@ -11,20 +11,18 @@ use kubeweir_plan::{Changed, Facts, Plan, Planner};
 
 use crate::cli::Flags;
 use crate::host;
-use crate::settings::{Settings, Source};
+use crate::mode::not_built_yet;
+use crate::settings::{ProxyMode, Settings, Source};
 
 /// Prints a script for `nft -f` that puts our tables in place.
 pub fn render(flags: &Flags) -> anyhow::Result<ExitCode> {
     let settings = Settings::from_flags(flags)?;
     let plan = plan(&settings, None)?;
-    let mut out = std::io::stdout().lock();
-    let tables = compile::tables(&plan, settings.nftables);
-    if tables[Family::Ip6 as usize].sets.values().any(|set| set.kind.is_dynamic()) {
-        eprintln!(
-            "kubeweir: nft reads the rules of IPv6 session affinity from version 1.1 on; 1.0 aborts on them"
-        );
-    }
-    write!(out, "{}", text::script(&tables)).context("cannot write")?;
+    let text = match settings.mode {
+        ProxyMode::Nftables => nftables_script(&plan, settings.nftables()),
+        ProxyMode::Ipvs => return Err(not_built_yet()),
+    };
+    write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,16 +30,31 @@ pub fn render(flags: &Flags) -> anyhow::Result<ExitCode> {
 pub fn diff(flags: &Flags) -> anyhow::Result<ExitCode> {
     let settings = Settings::from_flags(flags)?;
     let plan = plan(&settings, Some(host_facts()?))?;
+    let text = match settings.mode {
+        ProxyMode::Nftables => nftables_difference(&plan, settings.nftables())?,
+        ProxyMode::Ipvs => return Err(not_built_yet()),
+    };
+    write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
+    Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn nftables_script(plan: &Plan, options: kubeweir_nftables::Options) -> String {
+    let tables = compile::tables(plan, options);
+    if tables[Family::Ip6 as usize].sets.values().any(|set| set.kind.is_dynamic()) {
+        eprintln!(
+            "kubeweir: nft reads the rules of IPv6 session affinity from version 1.1 on; 1.0 aborts on them"
+        );
+    }
+    text::script(&tables)
+}
+
+fn nftables_difference(plan: &Plan, options: kubeweir_nftables::Options) -> anyhow::Result<String> {
     let mut client = Client::open().context("nf_tables cannot be reached")?;
     let observed = client.observe(&Family::ALL.map(|family| (family, TABLE)))?;
     let observed: kubeweir_nftables::programmed::Observed =
         observed.tables.try_into().unwrap_or([const { None }; 2]);
-    let difference = kubeweir_nftables::programmed::from_observed(&observed, &plan, settings.nftables);
-    let mut out = std::io::stdout().lock();
-    for commit in &difference.commits {
-        write!(out, "{}", table_diff::describe(commit)).context("cannot write")?;
-    }
-    Ok(if difference.commits.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let difference = kubeweir_nftables::programmed::from_observed(&observed, plan, options);
+    Ok(difference.commits.iter().map(table_diff::describe).collect())
 }
 
 fn host_facts() -> anyhow::Result<Facts> {

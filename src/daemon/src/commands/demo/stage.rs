@@ -16,6 +16,7 @@ use kubeweir_playground::{Answer, Namespace, Probe, Server, Transport, Veth};
 use tokio::sync::oneshot;
 
 use crate::cli::Flags;
+use crate::settings::ProxyMode;
 use crate::{run, settings};
 
 /// The Service's address.
@@ -47,6 +48,7 @@ pub(super) struct Stage {
     client: Namespace,
     node: Namespace,
     manifests: PathBuf,
+    mode: ProxyMode,
     service: SocketAddr,
     _servers: Vec<Server>,
 }
@@ -67,7 +69,7 @@ impl Drop for Daemon {
 }
 
 impl Stage {
-    pub(super) fn build(manifests: &Path) -> anyhow::Result<Stage> {
+    pub(super) fn build(manifests: &Path, mode: ProxyMode) -> anyhow::Result<Stage> {
         let (client, node) = (Namespace::new("client")?, Namespace::new("node")?);
         Veth { here: &node, name: "eth0", there: &client, peer: "eth0" }.make()?;
         node.address("eth0", net(NODE, 24)?)?;
@@ -77,7 +79,7 @@ impl Stage {
         node.sysctl("ipv4/ip_forward", "1")?;
         let servers = PODS.iter().map(|pod| add_pod(&node, *pod)).collect::<anyhow::Result<_>>()?;
         let service = SERVICE.parse()?;
-        Ok(Stage { client, node, manifests: manifests.to_owned(), service, _servers: servers })
+        Ok(Stage { client, node, manifests: manifests.to_owned(), mode, service, _servers: servers })
     }
 
     /// Writes the Service and its endpoints, in one step.
@@ -92,7 +94,7 @@ impl Stage {
         let flags = Flags {
             manifests: Some(self.manifests.clone()),
             hostname_override: Some("node".to_owned()),
-            proxy_mode: Some("nftables".to_owned()),
+            proxy_mode: Some(self.mode.to_string()),
             cluster_cidr: Some(POD_PREFIX.to_owned()),
             ..Flags::default()
         };

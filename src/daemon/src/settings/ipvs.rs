@@ -1,0 +1,77 @@
+//! Settings of IPVS mode.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Error, invalid, prefixes};
+use crate::configuration::Configuration;
+
+/// Schedulers of the kernel (`net/netfilter/ipvs/Kconfig`), `twos` since Linux 5.11. Whether this one has them all it
+/// says when it is asked.
+pub const SCHEDULERS: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "lblc", "lblcr", "fo", "ovf", "twos"];
+/// For a Service that asks for none, as in kube-proxy.
+const SCHEDULER: &str = "rr";
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Settings of IPVS mode; the defaults where another mode is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ipvs {
+    /// One of [`SCHEDULERS`].
+    pub scheduler: String,
+    /// Virtual servers with these addresses are not ours, whatever the Services say.
+    pub exclude_cidrs: Vec<IpNet>,
+    /// Whether the host answers and announces only addresses of the interface itself, so that nobody learns from it where
+    /// balancers' addresses are.
+    pub strict_arp: bool,
+    /// How long an idle TCP connection is kept; zero leaves it to the kernel.
+    pub tcp_timeout: Duration,
+    /// How long a TCP connection is kept after its end; zero leaves it to the kernel.
+    pub tcp_fin_timeout: Duration,
+    /// How long an idle UDP flow is kept; zero leaves it to the kernel.
+    pub udp_timeout: Duration,
+    /// How long connections may go on to an endpoint that no longer is one; zero ends them at once.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Ipvs {
+    fn default() -> Ipvs {
+        Ipvs {
+            scheduler: SCHEDULER.to_owned(),
+            exclude_cidrs: Vec::new(),
+            strict_arp: false,
+            tcp_timeout: Duration::ZERO,
+            tcp_fin_timeout: Duration::ZERO,
+            udp_timeout: Duration::ZERO,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+}
+
+impl Ipvs {
+    pub(super) fn new(configuration: &Configuration) -> Result<Ipvs, Error> {
+        let given = &configuration.ipvs;
+        let excluded = prefixes("ipvs.excludeCIDRs", given.exclude_cidrs.iter())?;
+        Ok(Ipvs {
+            scheduler: scheduler(&given.scheduler)?,
+            exclude_cidrs: excluded.iter().map(IpNet::trunc).collect(),
+            strict_arp: given.strict_arp,
+            tcp_timeout: given.tcp_timeout,
+            tcp_fin_timeout: given.tcp_fin_timeout,
+            udp_timeout: given.udp_timeout,
+            drain_timeout: given.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
+        })
+    }
+}
+
+fn scheduler(given: &str) -> Result<String, Error> {
+    match given {
+        "" => Ok(SCHEDULER.to_owned()),
+        known if SCHEDULERS.contains(&known) => Ok(known.to_owned()),
+        other => {
+            let known = SCHEDULERS.join(", ");
+            Err(invalid("ipvs.scheduler", format!("{other:?} is not known: it can be one of {known}")))
+        }
+    }
+}
