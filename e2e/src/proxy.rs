@@ -48,7 +48,7 @@ impl Proxy {
     pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path, flags: &[String]) -> Proxy {
         let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
         let flags: Vec<String> =
-            flags.iter().map(|flag| filled_in(flag, directory.path(), kubeconfig)).collect();
+            flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig)).collect();
         let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
         let mut command = match std::env::var("KUBEWEIR_E2E_PROXY") {
             Ok(line) => other(&line, name, kubeconfig),
@@ -137,12 +137,19 @@ impl Drop for Proxy {
     }
 }
 
-/// Flags that every run of ours needs, subcommands included.
-pub fn common_flags(node: &str) -> [String; 3] {
+/// The mode under test: `KUBEWEIR_E2E_MODE`, or nftables.
+pub fn mode() -> String {
+    std::env::var("KUBEWEIR_E2E_MODE").unwrap_or_else(|_| "nftables".to_owned())
+}
+
+/// Flags that every run of ours needs, subcommands included. Where NodePorts answer by default depends on the mode, what
+/// packet tables say does not.
+pub fn common_flags(mode: &str, node: &str) -> [String; 4] {
     [
-        "--proxy-mode=nftables".to_owned(),
+        format!("--proxy-mode={mode}"),
         format!("--hostname-override={node}"),
         format!("--cluster-cidr={}", POD_PREFIXES.join(",")),
+        "--nodeport-addresses=primary".to_owned(),
     ]
 }
 
@@ -160,16 +167,17 @@ pub fn program() -> PathBuf {
 
 fn ours(name: &str, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program());
-    command.arg("-v=4").args(common_flags(name)).args(flags);
+    command.arg("-v=4").args(common_flags(&mode(), name)).args(flags);
     command
 }
 
-/// A flag whose file, if it names a configuration, is a copy with the kubeconfig in it.
-fn filled_in(flag: &str, directory: &Path, kubeconfig: &Path) -> String {
+/// A flag whose file, if it names a configuration, is a copy with the mode and the kubeconfig in it.
+pub fn filled_in(flag: &str, directory: &Path, mode: &str, kubeconfig: &Path) -> String {
     let Some(template) = flag.strip_prefix("--config=") else { return flag.to_owned() };
     let text = std::fs::read_to_string(template).unwrap();
     let copy = directory.join("config.yaml");
-    std::fs::write(&copy, text.replace("{kubeconfig}", &kubeconfig.display().to_string())).unwrap();
+    let text = text.replace("{kubeconfig}", &kubeconfig.display().to_string()).replace("{mode}", mode);
+    std::fs::write(&copy, text).unwrap();
     format!("--config={}", copy.display())
 }
 

@@ -26,7 +26,11 @@
 //! sysctls: ipv4/conf/all/rp_filter=1
 //! ```
 //!
-//! A file `config.yaml` beside it is given to the proxies with `--config`, `{kubeconfig}` in it filled in.
+//! A file `config.yaml` beside it is given to the proxies with `--config`, `{kubeconfig}` and `{mode}` in it filled in.
+//!
+//! All modes are held to the same tables, but for the rows of [`differs`].
+
+pub mod differs;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,6 +41,7 @@ use std::time::Duration;
 
 use kubeweir_playground::{Answer, Probe, Transport};
 
+use crate::proxy;
 use crate::topology::{self, Member, Network, Topology};
 
 /// How long silence is listened to.
@@ -119,8 +124,13 @@ pub struct Step {
     pub rows: Vec<Row>,
 }
 
-/// The scenario in a directory.
+/// The scenario in a directory, as the mode under test has it.
 pub fn load(directory: &Path) -> Scenario {
+    load_for(&proxy::mode(), directory)
+}
+
+/// The scenario in a directory, as a mode has it.
+pub fn load_for(mode: &str, directory: &Path) -> Scenario {
     let setup = Setup::read(directory);
     let mut flags = setup.words("flags");
     let config = directory.join("config.yaml");
@@ -132,7 +142,7 @@ pub fn load(directory: &Path) -> Scenario {
         networks: if networks.is_empty() { Network::HEALTHY.to_vec() } else { networks },
         sysctls: setup.words("sysctls").iter().map(|word| sysctl(word)).collect(),
         addresses: setup.words("addresses").iter().map(|word| member_address(word)).collect(),
-        steps: steps(directory, objects.as_deref().unwrap_or(directory)),
+        steps: differs::in_mode(mode, directory, steps(directory, objects.as_deref().unwrap_or(directory))),
     }
 }
 
@@ -181,8 +191,8 @@ fn steps(directory: &Path, objects: &Path) -> Vec<Step> {
 /// The directories of all scenarios.
 pub fn all() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut found: Vec<PathBuf> =
-        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     found.sort();
     found
 }

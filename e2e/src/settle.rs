@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::proxy::{PATIENCE, Proxy, common_flags, program};
+use crate::proxy::{PATIENCE, Proxy, common_flags, mode, program};
 use crate::scenario::{self, Step};
 use crate::topology::{Member, Topology};
 
@@ -40,7 +40,7 @@ pub fn wait_until_programmed(node: &Member, proxy: &Proxy, flags: &[String], obj
     std::fs::write(manifests.path().join("all.yaml"), objects).unwrap();
     proxy.wait("everything programmed", |_| {
         let mut command = Command::new(program());
-        command.arg("diff").args(common_flags(&node.name)).args(flags);
+        command.arg("diff").args(common_flags(&mode(), &node.name)).args(flags);
         command.arg(format!("--manifests={}", manifests.path().display()));
         let mut child = node.namespace.start(command.stdout(Stdio::null())).unwrap();
         child.wait().unwrap().success().then_some(())

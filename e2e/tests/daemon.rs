@@ -287,7 +287,7 @@ fn render_says_what_older_programs_cannot_read() {
         (slice["addressType"], slice["endpoints"][0]["addresses"][0]) = (family.into(), endpoint.into());
         generate::put(manifests.path(), "slice.json", &slice.to_string());
         let directory = format!("--manifests={}", manifests.path().display());
-        let flags = kubeweir_e2e::proxy::common_flags("node-1");
+        let flags = kubeweir_e2e::proxy::common_flags("nftables", "node-1");
         let output = Command::new(program()).arg("render").args(flags).arg(directory).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
@@ -333,7 +333,7 @@ fn explain_answers_by_manifests_and_by_the_running_daemon() {
     let host = Host::with_services(10);
     let packet = ["--from=10.244.1.9", "--to=10.96.0.3:80/TCP"];
     let manifests = format!("--manifests={}", host.path().display());
-    let flags = kubeweir_e2e::proxy::common_flags("node-1");
+    let flags = kubeweir_e2e::proxy::common_flags("nftables", "node-1");
     let arguments: Vec<&str> =
         ["explain"].into_iter().chain(packet).chain(flags.iter().map(String::as_str)).collect();
     let proxy = host.start();

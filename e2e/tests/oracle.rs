@@ -4,19 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Instant;
 
 use clap::Parser;
 use kubeweir_cluster::{Store, manifests};
 use kubeweir_daemon::cli::Cli;
-use kubeweir_daemon::settings::Settings;
-use kubeweir_e2e::proxy::common_flags;
+use kubeweir_daemon::settings::{ProxyMode, Settings};
+use kubeweir_e2e::proxy::{common_flags, filled_in};
 use kubeweir_e2e::scenario::{self, Row};
 use kubeweir_e2e::topology::{Network, Topology};
 use kubeweir_e2e::walk::{Fate, Judge, Place, Plans, Source, World};
+use kubeweir_ipvs::kernel::Observed;
 use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::sim::packet;
-use kubeweir_nftables::Mode;
-use kubeweir_plan::{Changed, Facts, Planner, lint::lint, oracle::Packet};
+use kubeweir_netlink::ipvs::Identity;
+use kubeweir_plan::{Changed, Facts, Plan, Planner, Update, lint::lint, oracle::Packet};
 use tempfile::TempDir;
 
 /// A node's proxy without a process: the daemon's own parts, in its order.
@@ -25,17 +27,64 @@ struct Proxy {
     facts: Facts,
     store: Store,
     planner: Planner,
-    mode: Mode<Simulated>,
+    mode: Programmer,
+}
+
+/// A mode on a simulated kernel.
+enum Programmer {
+    Nftables(kubeweir_nftables::Mode<Simulated>),
+    Ipvs(Box<kubeweir_ipvs::Mode<Simulated, kubeweir_ipvs::sim::Simulated>>),
+}
+
+impl Programmer {
+    fn new(settings: &Settings) -> Programmer {
+        match settings.mode {
+            ProxyMode::Nftables => {
+                let mut mode = kubeweir_nftables::Mode::new(Simulated::default(), settings.nftables());
+                mode.observe().unwrap();
+                Programmer::Nftables(mode)
+            }
+            ProxyMode::Ipvs => {
+                let kernel = kubeweir_ipvs::sim::Simulated::default();
+                let (settings, schedulers) = settings.servers();
+                let mut mode = kubeweir_ipvs::Mode::new(Simulated::default(), kernel, settings, schedulers);
+                mode.observe().unwrap();
+                Programmer::Ipvs(Box::new(mode))
+            }
+        }
+    }
+
+    fn program(&mut self, plan: &Plan, update: &Update) {
+        match self {
+            Programmer::Nftables(mode) => {
+                let difference = mode.difference(plan, &update.services, update.node);
+                mode.apply(difference).unwrap();
+            }
+            Programmer::Ipvs(mode) => {
+                let now = Instant::now();
+                let difference = mode.difference(plan, &update.services, update.node, now);
+                mode.apply(difference, now).unwrap();
+            }
+        }
+    }
+
+    /// What it has programmed, for packets: tables, and virtual servers with the addresses taken on for them.
+    fn kernel(&mut self) -> (Simulated, Observed) {
+        match self {
+            Programmer::Nftables(mode) => (mode.kernel().clone(), Observed::default()),
+            Programmer::Ipvs(mode) => (mode.tables().kernel().clone(), mode.kernel().state.clone()),
+        }
+    }
 }
 
 impl Proxy {
     /// The scenario's flags take the way that they take in the daemon.
-    fn new(node: &Place, flags: &[String]) -> Proxy {
-        let words =
-            ["kubeweir".to_owned()].into_iter().chain(common_flags(&node.name)).chain(flags.iter().cloned());
+    fn new(mode: &str, node: &Place, flags: &[String]) -> Proxy {
+        let directory = TempDir::with_prefix("kubeweir-oracle-").unwrap();
+        let flags = flags.iter().map(|flag| filled_in(flag, directory.path(), mode, Path::new("none")));
+        let words = ["kubeweir".to_owned()].into_iter().chain(common_flags(mode, &node.name)).chain(flags);
         let settings = Settings::from_flags(&Cli::try_parse_from(words).unwrap().flags).unwrap();
-        let mut mode = Mode::new(Simulated::default(), settings.nftables());
-        mode.observe().unwrap();
+        let mode = Programmer::new(&settings);
         Proxy {
             name: node.name.clone(),
             facts: Facts { addresses: node.addresses.iter().copied().collect() },
@@ -52,26 +101,38 @@ impl Proxy {
             changed.merge(self.store.apply(event));
         }
         let update = self.planner.update(self.store.snapshot().unwrap(), &self.facts, &changed);
-        let difference = self.mode.difference(self.planner.plan(), &update.services, update.node);
-        self.mode.apply(difference).unwrap();
+        self.mode.program(self.planner.plan(), &update);
     }
 }
 
-/// The tables of all nodes as a judge, with each node's own addresses.
-struct Tables(BTreeMap<String, (Simulated, BTreeSet<IpAddr>)>);
+/// What all nodes have programmed as a judge, with each node's own addresses.
+struct Kernels(BTreeMap<String, (Simulated, Observed, BTreeSet<IpAddr>)>);
 
-impl Judge for Tables {
+impl Judge for Kernels {
     fn judge(&self, node: &str, packet: &Packet) -> Fate {
-        let (kernel, own) = &self.0[node];
+        let (kernel, servers, own) = &self.0[node];
+        let bound = |address: IpAddr| servers.bound.contains(&address);
+        // A node talks to an address that it has taken on from that address.
+        let from_bound = packet.interface.is_none() && bound(packet.destination.ip());
         let sent = packet::Packet {
-            source: packet.source,
+            source: if from_bound { packet.destination.ip() } else { packet.source },
             source_port: 40_000,
             destination: packet.destination.ip(),
             destination_port: packet.destination.port(),
             protocol: packet.protocol.number(),
             interface: packet.interface.clone(),
         };
-        let fates = kernel.send(&sent, &|address| address.is_loopback() || own.contains(&address));
+        let is_local = |address: IpAddr| address.is_loopback() || own.contains(&address) || bound(address);
+        let fates = if servers.servers.is_empty() {
+            kernel.send(&sent, &is_local)
+        } else {
+            let real = |protocol, address, port| {
+                let server = servers.servers.get(&Identity::Address { protocol, address, port })?;
+                let wanted = server.real.values().filter(|real| real.weight > 0);
+                Some(wanted.map(|real| (real.address, real.port)).collect())
+            };
+            kernel.send_to_servers(&sent, &is_local, &real)
+        };
         together(&fates).unwrap_or_else(|| panic!("{node} makes of {packet:?}: {fates:?}"))
     }
 }
@@ -102,13 +163,14 @@ fn target(fate: &packet::Fate) -> Option<(SocketAddr, Source)> {
 }
 
 /// Calls `each` after every step of every scenario that can be walked on paper.
-fn walk_through(mut each: impl FnMut(&World, &[Row], &mut [Proxy])) {
+fn walk_through(mode: &str, mut each: impl FnMut(&World, &[Row], &mut [Proxy])) {
     for directory in scenario::all() {
-        let scenario = scenario::load(&directory);
+        let scenario = scenario::load_for(mode, &directory);
         let worlds: Vec<World> =
             scenario.on_paper().into_iter().map(|network| World::new(network, &scenario.addresses)).collect();
         let Some(world) = worlds.first() else { continue };
-        let mut proxies: Vec<Proxy> = world.nodes().map(|node| Proxy::new(node, &scenario.flags)).collect();
+        let mut proxies: Vec<Proxy> =
+            world.nodes().map(|node| Proxy::new(mode, node, &scenario.flags)).collect();
         for (number, step) in scenario.steps.iter().enumerate() {
             let objects = TempDir::with_prefix("kubeweir-oracle-").unwrap();
             std::fs::write(objects.path().join("all.yaml"), &step.objects).unwrap();
@@ -133,7 +195,7 @@ fn assert_none(failures: &[String]) {
 #[test]
 fn every_row_is_what_the_oracle_says() {
     let mut failures = Vec::new();
-    walk_through(|world, rows, proxies| {
+    walk_through("nftables", |world, rows, proxies| {
         let plan = |proxy: &Proxy| (proxy.name.clone(), proxy.planner.plan().clone());
         let plans = Plans(proxies.iter().map(plan).collect());
         failures.extend(plans.0.values().flat_map(lint));
@@ -142,18 +204,35 @@ fn every_row_is_what_the_oracle_says() {
     assert_none(&failures);
 }
 
-#[test]
-fn every_row_is_what_the_simulated_tables_do() {
+fn check_programmed(mode: &str) {
     let mut failures = Vec::new();
-    walk_through(|world, rows, proxies| {
-        let tables = |proxy: &mut Proxy| {
-            let tables = (proxy.mode.kernel().clone(), proxy.facts.addresses.clone());
-            (proxy.name.clone(), tables)
+    walk_through(mode, |world, rows, proxies| {
+        let programmed = |proxy: &mut Proxy| {
+            let (tables, servers) = proxy.mode.kernel();
+            (proxy.name.clone(), (tables, servers, proxy.facts.addresses.clone()))
         };
-        let tables = Tables(proxies.iter_mut().map(tables).collect());
-        failures.extend(check(world, rows, &tables));
+        failures.extend(check(world, rows, &Kernels(proxies.iter_mut().map(programmed).collect())));
     });
     assert_none(&failures);
+}
+
+#[test]
+fn every_row_is_what_the_simulated_tables_do() {
+    check_programmed("nftables");
+}
+
+#[test]
+fn every_row_is_what_simulated_virtual_servers_do() {
+    check_programmed("ipvs");
+}
+
+#[test]
+fn few_rows_differ_in_ipvs_mode_and_each_has_a_reason() {
+    let differs = scenario::differs::all();
+    assert!(differs.len() < 10, "{} rows", differs.len());
+    for row in differs {
+        assert!(row.reason.len() > 20, "{}: no reason", row.row.place);
+    }
 }
 
 #[test]

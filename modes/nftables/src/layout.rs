@@ -157,26 +157,25 @@ impl Build<'_> {
 
     fn base_chains(&self) -> BTreeMap<String, Chain> {
         let to_services = self.rule([jump("services")]);
-        let node_ports = self.unserved_node_ports();
-        let own = self.from_bound().into_iter().chain([to_services.clone()]).collect();
-        let input = [self.unserved(), node_ports].into_iter().chain(self.shield()).collect();
+        let input = [self.unserved(), self.unserved_node_ports()].into_iter().chain(self.shield()).collect();
         let before_nat = |point, rules| (false, point, BEFORE_NAT, rules);
         let filter = |point, rules| (false, point, FILTER, rules);
         let mut chains = BTreeMap::from([
             ("filter-prerouting-pre-dnat", before_nat(HookPoint::Prerouting, self.source_filter())),
-            ("nat-prerouting", (true, HookPoint::Prerouting, DESTINATION_NAT, vec![to_services])),
-            ("nat-output", (true, HookPoint::Output, DESTINATION_NAT, own)),
+            ("nat-prerouting", (true, HookPoint::Prerouting, DESTINATION_NAT, vec![to_services.clone()])),
             ("nat-postrouting", (true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade())),
             ("filter-input", filter(HookPoint::Input, input)),
             ("filter-forward", filter(HookPoint::Forward, self.through())),
         ]);
-        let mut output = self.source_filter();
+        let (mut nat_output, mut output) = (vec![to_services], self.through());
         if self.is_beside_servers() {
-            output.extend(self.through().into_iter().chain(self.shield()));
+            (nat_output, output) = (self.own_packets(nat_output), vec![self.closed()]);
         } else {
-            chains.insert("filter-output", filter(HookPoint::Output, self.through()));
+            let own = before_nat(HookPoint::Output, self.source_filter());
+            chains.insert("filter-output-pre-dnat", own);
         }
-        chains.insert("filter-output-pre-dnat", before_nat(HookPoint::Output, output));
+        chains.insert("nat-output", (true, HookPoint::Output, DESTINATION_NAT, nat_output));
+        chains.insert("filter-output", filter(HookPoint::Output, output));
         let chain =
             |(name, (translates, point, priority, rules))| base(name, translates, point, priority, rules);
         chains.into_iter().map(chain).collect()
@@ -197,8 +196,11 @@ impl Build<'_> {
     fn through(&self) -> Vec<Rule> {
         let named = matches!(&self.node.node_port_addresses[self.index()], NodePortAddresses::Only(_));
         let node_ports = named.then(|| self.unserved_node_ports());
-        let closed = self.rule(untouched().chain([jump("closed-ports")]));
-        [self.unserved()].into_iter().chain(node_ports).chain([closed]).collect()
+        [self.unserved()].into_iter().chain(node_ports).chain([self.closed()]).collect()
+    }
+
+    fn closed(&self) -> Rule {
+        self.rule(untouched().chain([jump("closed-ports")]))
     }
 
     fn source_filter(&self) -> Vec<Rule> {
@@ -310,7 +312,8 @@ impl Build<'_> {
         let own = || Statement::Match(Match::Local(Field::SourceAddress));
         let pods = self.pod_sent(true).map(|pod| self.rule([Statement::Match(pod), anywhere()]));
         let node = [self.rule([own(), self.set_mark()]), self.rule([own(), anywhere()])];
-        let others = [self.rule([jump(&pick_chain(place, List::Local))]), self.nothing_here()];
+        let here = [self.rule([jump(&pick_chain(place, List::Local))])];
+        let others = here.into_iter().chain(self.nothing_here(place));
         pods.into_iter().chain(node).chain(others).collect()
     }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use kubeweir_ipvs::schedulers::Schedulers;
 use kubeweir_plan::options::{DetectLocal, NodePortOption, Options};
 
 use crate::cli::Flags;
@@ -140,6 +141,16 @@ impl Settings {
     /// Options of nftables mode.
     pub fn nftables(&self) -> kubeweir_nftables::Options {
         kubeweir_nftables::Options::rules(self.masquerade_mark)
+    }
+
+    /// Options of IPVS mode, and the schedulers it begins with.
+    pub fn servers(&self) -> (kubeweir_ipvs::Settings, Schedulers) {
+        let settings = kubeweir_ipvs::Settings {
+            tables: kubeweir_nftables::Options::beside_servers(self.masquerade_mark),
+            excluded: self.ipvs.exclude_cidrs.clone(),
+            patience: self.ipvs.drain_timeout,
+        };
+        (settings, Schedulers::new(&self.ipvs.scheduler))
     }
 
     fn new(configuration: &Configuration, flags: &Flags) -> Result<Settings, Error> {

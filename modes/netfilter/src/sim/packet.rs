@@ -4,16 +4,19 @@
 //! tried: the answer is the set of all fates that are possible.
 
 mod machine;
+mod servers;
 mod state;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::Simulated;
 use crate::chain::{Hook, HookPoint};
 use crate::{Chain, Element, Family, Table};
 
 use machine::{End, Machine};
+pub use servers::Servers;
 pub use state::Learnt;
 use state::State;
 
@@ -106,8 +109,19 @@ const fn hooks_behind(made_here: bool, to_here: bool) -> &'static [HookPoint] {
 
 impl<'a> Way<'a> {
     /// Takes packets through all base chains at a hook; those that end there are entered among the fates.
-    fn pass(&mut self, point: HookPoint, mut states: BTreeSet<State>) -> BTreeSet<State> {
-        for (table, hook, chain) in self.chains_at(point) {
+    fn pass(&mut self, point: HookPoint, states: BTreeSet<State>) -> BTreeSet<State> {
+        self.pass_some(point, states, i32::MIN..i32::MAX)
+    }
+
+    /// Those of them with a priority in the range.
+    fn pass_some(
+        &mut self,
+        point: HookPoint,
+        mut states: BTreeSet<State>,
+        priorities: Range<i32>,
+    ) -> BTreeSet<State> {
+        let chains = self.chains_at(point).into_iter();
+        for (table, hook, chain) in chains.filter(|(_, hook, _)| priorities.contains(&hook.priority)) {
             let machine = Machine { table, is_local: self.is_local };
             let (passing, mut behind): (BTreeSet<_>, BTreeSet<_>) =
                 states.into_iter().partition(|state| is_for(state, table.family, hook));
@@ -142,7 +156,7 @@ impl<'a> Way<'a> {
 /// Whether a base chain sees the packet. Chains that translate are asked only until one has.
 fn is_for(state: &State, family: Family, hook: &Hook) -> bool {
     let settled = match hook.point {
-        HookPoint::Prerouting | HookPoint::Output => state.translated || state.is_back,
+        HookPoint::Prerouting | HookPoint::Output => state.translated || state.is_back || state.scheduled,
         HookPoint::Input | HookPoint::Postrouting => state.masqueraded,
         HookPoint::Forward => true,
     };

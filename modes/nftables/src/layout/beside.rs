@@ -1,13 +1,14 @@
 //! What differs in the table beside virtual servers.
 //!
-//! IPVS translates behind the filter for what comes in, but before it for what is sent from here; so the latter is filtered
-//! before translation. It does not mark its connections as translated. And the addresses that it serves are this host's
-//! own: nothing but a virtual server may answer there.
+//! IPVS translates behind the filter for what comes in, but before it for what is sent from here. What it has translated,
+//! wherever from, it sends through the output hook once more, not marked as translated. Only chains of NAT are passed by then,
+//! so packets of the host itself are filtered there. And the addresses that it serves are this host's own: nothing but a
+//! virtual server may answer there.
 
 use kubeweir_netfilter::expr::Verdict;
 use kubeweir_netfilter::{Field, Match, Rule, Statement};
 
-use super::{Build, Translation, in_set, jump, untouched, verdict};
+use super::{Build, Translation, frontend_in, in_set, jump, untouched, verdict};
 use crate::names::{Place, SetId, hairpin_fields};
 
 /// The chain that closes everything but virtual servers.
@@ -30,11 +31,13 @@ impl Build<'_> {
         vec![self.rule([Statement::Match(no_server), Statement::Reject]).comment("no Service has this port")]
     }
 
-    /// The host talks to an address that it has taken on *from* that address, which is of no use as a source elsewhere.
-    pub(super) fn from_bound(&self) -> Option<Rule> {
+    /// What becomes of the host's own packets before `further` rules see them. It talks to an address that it has taken on *from*
+    /// that address, which is of no use as a source elsewhere.
+    pub(super) fn own_packets(&self, further: Vec<Rule>) -> Vec<Rule> {
         let bound = in_set(vec![Field::SourceAddress], SetId::BoundIps);
-        let rule = self.is_beside_servers().then(|| self.rule([bound, self.set_mark()]));
-        rule.map(|rule| rule.comment("the host's own packets"))
+        let mark = self.rule([bound, self.set_mark()]).comment("no address for elsewhere");
+        let refuse = [self.unserved(), self.unserved_node_ports()].into_iter().chain(self.shield());
+        [mark].into_iter().chain(self.source_filter()).chain(refuse).chain(further).collect()
     }
 
     /// Connections of an endpoint to itself. Where translation cannot be told, the host's own connections to itself must be.
@@ -50,14 +53,18 @@ impl Build<'_> {
         vec![self.rule([translated, to_itself, Statement::Masquerade]).comment(comment)]
     }
 
-    /// What outsiders get under policy Local where there is no endpoint: packets of others pass the filter untranslated, so
-    /// it cannot tell them apart.
-    pub(super) fn nothing_here(&self) -> Rule {
+    /// What outsiders get under policy Local where there is no endpoint. Packets of others pass the filter untranslated, so that
+    /// it could not tell them apart; what is refused to all is left to it.
+    pub(super) fn nothing_here(&self, place: Place) -> Vec<Rule> {
+        let accept = || verdict(Verdict::Accept);
         match self.translation {
             Translation::Rules => {
-                self.rule([verdict(Verdict::Accept)]).comment("no endpoint here: not a NodePort either")
+                vec![self.rule([accept()]).comment("no endpoint here: not a NodePort either")]
             }
-            Translation::VirtualServers => self.rule([verdict(Verdict::Drop)]).comment("no endpoint here"),
+            Translation::VirtualServers => vec![
+                self.rule([frontend_in(place, SetId::Rejected(place)), accept()]),
+                self.rule([verdict(Verdict::Drop)]).comment("no endpoint here"),
+            ],
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) mark: u32,
     pub(super) priority: u32,
     pub(super) translated: bool,
+    /// Whether a virtual server has sent it to a real one.
+    pub(super) scheduled: bool,
     /// Whether it has been through the output hook and come in again.
     pub(super) is_back: bool,
     pub(super) masqueraded: bool,
@@ -49,6 +51,7 @@ impl State {
             mark: 0,
             priority: 0,
             translated: false,
+            scheduled: false,
             is_back: false,
             masqueraded: false,
             learnt: Vec::new(),
@@ -59,10 +62,14 @@ impl State {
         State { interface: Some("lo".to_owned()), is_back: true, ..self }
     }
 
+    pub(super) fn scheduled(self, to: (IpAddr, u16)) -> State {
+        State { destination: to.0, destination_port: to.1, scheduled: true, ..self }
+    }
+
     pub(super) fn passed(self) -> Fate {
         Fate::Passed {
             destination: (self.destination, self.destination_port),
-            translated: self.translated,
+            translated: self.translated || self.scheduled,
             masqueraded: self.masqueraded,
             learnt: self.learnt,
         }
