@@ -93,6 +93,7 @@ fn service(number: u64, family: Family, dice: &mut Dice) -> Service {
         internal_policy: policy(dice),
         affinity: dice.one_in(3).then_some(600),
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -118,6 +119,7 @@ fn slice(topology: &Topology, service: &Service, family: Family, dice: &mut Dice
         family: Some(family),
         ports: [SlicePort { name: "".into(), protocol: service.ports[0].protocol, port }].into(),
         endpoints: backends.iter().map(endpoint).collect(),
+        weight: None,
     }
 }
 

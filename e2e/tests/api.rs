@@ -34,7 +34,8 @@ impl Watched {
             Client::try_from(config).unwrap()
         });
         let (sender, events) = mpsc::channel(64);
-        runtime.spawn(api::watch(client.clone(), NODE, sender));
+        let options = api::Options { node: NODE.into(), all_nodes: false };
+        runtime.spawn(api::watch(client.clone(), options, sender));
         Watched { runtime, client, events, store: Store::default(), lists: 0 }
     }
 

@@ -64,8 +64,10 @@ mod tests {
     }
 
     fn pool(members: &[u8]) -> Pool {
-        let targets =
-            members.iter().map(|n| Target { address: socket(*n).ip(), port: 80, local: false }).collect();
+        let targets = members
+            .iter()
+            .map(|n| Target { address: socket(*n).ip(), port: 80, local: false, weight: 1 })
+            .collect();
         Pool { targets, affinity: None }
     }
 

@@ -41,6 +41,7 @@ fn service(n: u8, seconds: u32) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         affinity: Some(seconds),
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn slice(n: u8, members: impl IntoIterator<Item = u8>) -> EndpointSlice {
         family: Some(kubeweir_plan::Family::V4),
         ports: [SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 8080 }].into(),
         endpoints: members.into_iter().map(endpoint).collect(),
+        weight: None,
     }
 }
 

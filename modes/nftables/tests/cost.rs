@@ -30,6 +30,7 @@ fn service(n: u32, node_port: u16) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -49,6 +50,7 @@ fn slice(n: u32, members: &[u8]) -> EndpointSlice {
         family: Some(Family::V4),
         ports: [SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }].into(),
         endpoints: members.iter().map(endpoint).collect(),
+        weight: None,
     }
 }
 
@@ -79,7 +81,7 @@ impl Cluster {
     }
 
     fn change(&mut self, n: u32) -> usize {
-        let applied = self.sync(&Changed { services: BTreeSet::from([name(n)]), node: false });
+        let applied = self.sync(&Changed { services: BTreeSet::from([name(n)]), ..Changed::default() });
         assert!(applied.batches <= 1);
         applied.operations
     }

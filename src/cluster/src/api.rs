@@ -29,8 +29,17 @@ const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(600);
 /// starting one that never says that it is complete.
 const STREAMING_MINOR: u32 = 27;
 
-/// Watches everything, for the node with this name, until the receiver is gone.
-pub async fn watch(client: Client, node: &str, events: Sender<Event>) {
+/// What to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Name of the node we are on.
+    pub node: Arc<str>,
+    /// Whether to watch all Nodes, for their addresses. Otherwise only the Node we are on is watched.
+    pub all_nodes: bool,
+}
+
+/// Watches everything until the receiver is gone.
+pub async fn watch(client: Client, options: Options, events: Sender<Event>) {
     let streaming = may_stream(&client).await;
     let watch = |labels: &str, fields: &str| {
         let mut config = WatchConfig::default();
@@ -44,12 +53,13 @@ pub async fn watch(client: Client, node: &str, events: Sender<Event>) {
     };
     let services = watch(&format!("!{SERVICE_PROXY_NAME}"), "spec.clusterIP!=None");
     let slices = watch(&format!("!{HEADLESS}"), "");
-    let this_node = watch("", &format!("metadata.name={node}"));
+    let this_node = format!("metadata.name={}", options.node);
+    let nodes = watch("", if options.all_nodes { "" } else { &this_node });
     let cidrs = watch("", "");
     futures::join!(
         services.run(Kind::Service, Api::all(client.clone()), of_service(Strings::default())),
         slices.run(Kind::EndpointSlice, Api::all(client.clone()), of_slice(Strings::default())),
-        this_node.run(Kind::Node, Api::all(client.clone()), of_node),
+        nodes.run(Kind::Node, Api::all(client.clone()), of_node(options.node)),
         cidrs.run(Kind::ServiceCidr, Api::all(client.clone()), of_service_cidr),
     );
 }
@@ -206,12 +216,20 @@ fn of_slice(mut strings: Strings) -> impl FnMut(&EndpointSlice, bool) -> Event {
     }
 }
 
-fn of_node(object: &Node, deleted: bool) -> Event {
-    if deleted {
-        return Event::NodeGone;
+/// Of other Nodes only name and addresses are kept. What makes no sense about them is told on their side.
+fn of_node(this: Arc<str>) -> impl FnMut(&Node, bool) -> Event {
+    move |object, deleted| {
+        let name = object.name_any();
+        match (name == *this, deleted) {
+            (true, true) => Event::NodeGone,
+            (true, false) => {
+                let name = ObjectName::new("", &name);
+                Event::Node(Arc::new(take("Node", &name, convert::node(object))))
+            }
+            (false, true) => Event::OtherNodeGone(name.into()),
+            (false, false) => Event::OtherNode(name.into(), convert::node_addresses(object).object),
+        }
     }
-    let name = ObjectName::new("", &object.name_any());
-    Event::Node(Arc::new(take("Node", &name, convert::node(object))))
 }
 
 fn of_service_cidr(object: &ServiceCIDR, deleted: bool) -> Event {

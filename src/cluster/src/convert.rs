@@ -27,6 +27,10 @@ pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// Slices with this label belong to headless Services.
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// How a Service's targets are to be chosen, on a Service.
+const SCHEDULER: &str = "kubeweir.io/scheduler";
+/// The weight of all endpoints of an EndpointSlice.
+const WEIGHT: &str = "kubeweir.io/weight";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// The cluster autoscaler's mark of a node that it is about to delete.
 const SCALE_DOWN_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
@@ -70,6 +74,14 @@ impl Reader {
     fn prefixes<'a>(&mut self, field: &str, texts: impl IntoIterator<Item = &'a String>) -> Box<[IpNet]> {
         let texts = texts.into_iter().filter(|text| !text.trim().is_empty());
         texts.filter_map(|text| self.sane(field, text, sloppy::prefix(text))).collect()
+    }
+
+    /// First the internal ones, then the external ones.
+    fn node_addresses(&mut self, node: &core::Node) -> Box<[IpAddr]> {
+        let status = node.status.as_ref();
+        let addresses = || status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
+        let of_type = |kind: &'static str| addresses().filter(move |a| a.type_ == kind).map(|a| &a.address);
+        self.addresses("status.addresses", of_type("InternalIP").chain(of_type("ExternalIP")))
     }
 
     fn port(&mut self, field: &str, number: i32) -> Option<u16> {
@@ -148,12 +160,19 @@ pub fn service(source: &core::Service, strings: &mut Strings) -> Option<Converte
             .health_check_node_port
             .and_then(|port| reader.port("healthCheckNodePort", port))
             .unwrap_or(0),
+        scheduler: annotation(&source.metadata, SCHEDULER, strings),
     };
     Some(reader.finish(service))
 }
 
 fn has_label(meta: &ObjectMeta, label: &str) -> bool {
     meta.labels.as_ref().is_some_and(|labels| labels.contains_key(label))
+}
+
+/// An annotation without blanks around it; an empty one is none.
+fn annotation(meta: &ObjectMeta, key: &str, strings: &mut Strings) -> Option<Arc<str>> {
+    let text = meta.annotations.as_ref()?.get(key)?.trim();
+    (!text.is_empty()).then(|| strings.share(text))
 }
 
 fn affinity(spec: &core::ServiceSpec) -> Option<u32> {
@@ -212,6 +231,7 @@ pub fn endpoint_slice(
             .filter_map(|port| slice_port(port, strings, &mut reader))
             .collect(),
         endpoints: endpoints(source, strings, &mut reader),
+        weight: annotation(&source.metadata, WEIGHT, strings),
     };
     Some((reader.finish(slice), trigger(&source.metadata)))
 }
@@ -272,21 +292,24 @@ fn trigger(meta: &ObjectMeta) -> Option<Trigger> {
 /// The Node.
 pub fn node(source: &core::Node) -> Converted<Node> {
     let mut reader = Reader::default();
-    let status = source.status.as_ref();
-    let addresses = || status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
-    let of_type = |kind: &'static str| addresses().filter(move |a| a.type_ == kind).map(|a| &a.address);
-    let listed: Vec<&String> = of_type("InternalIP").chain(of_type("ExternalIP")).collect();
     let labels = source.metadata.labels.as_ref();
     let zone = labels.and_then(|labels| labels.get(ZONE)).filter(|zone| !zone.is_empty());
     let spec = source.spec.as_ref();
     let pod_cidrs = spec.and_then(|spec| spec.pod_cidrs.as_ref()).into_iter().flatten();
     let node = Node {
-        addresses: reader.addresses("status.addresses", listed),
+        addresses: reader.node_addresses(source),
         zone: zone.map(|zone| zone.as_str().into()),
         pod_cidrs: reader.prefixes("spec.podCIDRs", pod_cidrs),
         leaving: is_leaving(source),
     };
     reader.finish(node)
+}
+
+/// The addresses of a Node, of which nothing else matters.
+pub fn node_addresses(source: &core::Node) -> Converted<Arc<[IpAddr]>> {
+    let mut reader = Reader::default();
+    let addresses = reader.node_addresses(source);
+    reader.finish(addresses.into())
 }
 
 fn is_leaving(node: &core::Node) -> bool {

@@ -1,6 +1,7 @@
 //! What sources report.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,6 +28,10 @@ pub enum Event {
     Node(Arc<Node>),
     /// The Node is gone.
     NodeGone,
+    /// Another Node is there, new or changed, with these addresses.
+    OtherNode(Arc<str>, Arc<[IpAddr]>),
+    /// Another Node is gone.
+    OtherNodeGone(Arc<str>),
     /// A ServiceCIDR is there, new or changed.
     ServiceCidr(Arc<str>, Arc<[IpNet]>),
     /// A ServiceCIDR is gone.
@@ -45,7 +50,7 @@ pub enum Kind {
     Service,
     /// `discovery/v1`.
     EndpointSlice,
-    /// `core/v1`, only the Node we are on.
+    /// `core/v1`: the Node we are on, and where that is asked for all others too.
     Node,
     /// `networking.k8s.io/v1`.
     ServiceCidr,

@@ -20,7 +20,9 @@ pub struct Store {
 struct Lists {
     services: Option<BTreeSet<ObjectName>>,
     slices: Option<BTreeSet<ObjectName>>,
+    /// Whether the Node we are on was named.
     node: Option<bool>,
+    other_nodes: Option<BTreeSet<Arc<str>>>,
     service_cidrs: Option<BTreeSet<Arc<str>>>,
 }
 
@@ -52,6 +54,10 @@ impl Store {
                 self.lists.node = self.lists.node.map(|_| true);
                 self.snapshot.set_node(Some(node))
             }
+            Event::OtherNode(node, addresses) => {
+                name(&mut self.lists.other_nodes, &node);
+                self.snapshot.put_node_addresses(&node, addresses)
+            }
             Event::ServiceCidr(cidr, prefixes) => {
                 name(&mut self.lists.service_cidrs, &cidr);
                 self.snapshot.put_service_cidr(&cidr, prefixes)
@@ -59,6 +65,7 @@ impl Store {
             Event::ServiceGone(name) => self.snapshot.remove_service(&name),
             Event::SliceGone(name) => self.snapshot.remove_slice(&name),
             Event::NodeGone => self.lose_node(),
+            Event::OtherNodeGone(name) => self.snapshot.remove_node_addresses(&name),
             Event::ServiceCidrGone(name) => self.snapshot.remove_service_cidr(&name),
         }
     }
@@ -74,7 +81,10 @@ impl Store {
         match kind {
             Kind::Service => self.lists.services = Some(BTreeSet::new()),
             Kind::EndpointSlice => self.lists.slices = Some(BTreeSet::new()),
-            Kind::Node => self.lists.node = Some(false),
+            Kind::Node => {
+                self.lists.node = Some(false);
+                self.lists.other_nodes = Some(BTreeSet::new());
+            }
             Kind::ServiceCidr => self.lists.service_cidrs = Some(BTreeSet::new()),
         }
         Changed::default()
@@ -97,8 +107,15 @@ impl Store {
                     changed.merge(self.snapshot.remove_slice(&name));
                 }
             }
-            Kind::Node if self.lists.node.take() == Some(false) => return self.lose_node(),
-            Kind::Node => {}
+            Kind::Node => {
+                if self.lists.node.take() == Some(false) {
+                    changed.merge(self.lose_node());
+                }
+                let listed = self.lists.other_nodes.take();
+                for name in missing(listed.as_ref(), self.snapshot.other_node_names()) {
+                    changed.merge(self.snapshot.remove_node_addresses(&name));
+                }
+            }
             Kind::ServiceCidr => {
                 let listed = self.lists.service_cidrs.take();
                 for name in missing(listed.as_ref(), self.snapshot.service_cidr_names()) {

@@ -258,7 +258,7 @@ fn start_source(
             }
         }
     });
-    let node = settings.plan.node_name.to_string();
+    let node = Arc::clone(&settings.plan.node_name);
     match settings.source.clone() {
         Source::Manifests(directory) => {
             let work = move || {
@@ -271,9 +271,10 @@ fn start_source(
                 .context("cannot start a thread")?;
         }
         Source::Api { kubeconfig, master } => {
+            let options = api::Options { node, all_nodes: settings.all_nodes };
             tokio::spawn(async move {
                 match client(kubeconfig.as_deref(), master.as_deref()).await {
-                    Ok(client) => Box::pin(api::watch(client, &node, sender)).await,
+                    Ok(client) => Box::pin(api::watch(client, options, sender)).await,
                     Err(error) => drop(end.send(Err(error))),
                 }
             });

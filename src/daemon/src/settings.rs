@@ -29,6 +29,8 @@ pub struct Settings {
     pub nftables: kubeweir_nftables::Options,
     /// Where the objects come from.
     pub source: Source,
+    /// Whether the mode needs to know the addresses of all Nodes.
+    pub all_nodes: bool,
     /// Where `/healthz` answers.
     pub healthz: SocketAddr,
     /// Where `/metrics` answers.
@@ -91,6 +93,8 @@ impl Settings {
             detect_local: detect_local(configuration)?,
             masquerade_all: configuration.nftables.masquerade_all,
             node_port_addresses: node_port_addresses(configuration)?,
+            schedulers: &[],
+            weights: false,
         };
         let bit = configuration.nftables.masquerade_bit.unwrap_or(MASQUERADE_BIT);
         let mark = 1_u32.checked_shl(u32::from(bit));
@@ -106,6 +110,7 @@ impl Settings {
             plan,
             nftables: kubeweir_nftables::Options { masquerade_mark: mark },
             source: source(configuration, flags),
+            all_nodes: false,
             healthz: bind_address(
                 "healthzBindAddress",
                 &configuration.healthz_bind_address,

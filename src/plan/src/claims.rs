@@ -1,6 +1,7 @@
 //! Who has which frontend. Two Services can ask for the same external address and port; the older one has it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use crate::address::FrontendAddress;
 use crate::finding::Finding;
@@ -20,7 +21,8 @@ pub(crate) struct Claim {
 /// All claims. Nearly every place is claimed once, so rivals are kept apart.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims {
-    owners: HashMap<Place, Claim>,
+    /// Ordered, for [`Claims::of_address`].
+    owners: BTreeMap<Place, Claim>,
     rivals: HashMap<Place, BTreeSet<Claim>>,
 }
 
@@ -40,6 +42,13 @@ impl Claims {
     /// Who has the place.
     pub(crate) fn owner(&self, place: &Place) -> Option<&ObjectName> {
         self.owners.get(place).map(|claim| &claim.service)
+    }
+
+    /// The Services that have places at the address.
+    pub(crate) fn of_address(&self, address: IpAddr) -> impl Iterator<Item = &ObjectName> {
+        let place = |protocol, port| (FrontendAddress::Ip(address), protocol, port);
+        let [first, .., last] = Protocol::ALL;
+        self.owners.range(place(first, 0)..=place(last, u16::MAX)).map(|(_, claim)| &claim.service)
     }
 
     /// Enters a claim. Adds to `touched` every Service that the place's owner, if it changes, matters to.

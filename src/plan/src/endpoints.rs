@@ -26,6 +26,8 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
     /// Whether it runs on this node.
     pub local: bool,
+    /// What its slice gives it.
+    pub weight: u8,
 }
 
 /// The chosen endpoints, each list ordered.
@@ -51,12 +53,13 @@ pub fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let mut found: BTreeMap<SocketAddr, Candidate<'a>> = BTreeMap::new();
     for slice in slices.filter(|slice| slice.family == Some(family)) {
+        let weight = slice.weight.as_deref().and_then(weight).unwrap_or(Target::DEFAULT_WEIGHT);
         let ports = slice.ports.iter().filter(|p| &*p.name == port && p.protocol == protocol && p.port != 0);
         let endpoints = || slice.endpoints.iter().filter(|endpoint| Family::of(endpoint.address) == family);
         for (slice_port, endpoint) in ports.flat_map(|p| endpoints().map(move |e| (p, e))) {
             let socket = SocketAddr::new(endpoint.address, slice_port.port);
             let local = endpoint.node.as_deref() == Some(&*here.node);
-            let candidate = Candidate { socket, endpoint, local };
+            let candidate = Candidate { socket, endpoint, local, weight };
             let entry = found.entry(socket).or_insert_with(|| candidate.clone());
             if rank(endpoint) < rank(entry.endpoint) {
                 *entry = candidate;
@@ -87,6 +90,12 @@ pub fn choose(candidates: &[Candidate<'_>], here: &Here) -> Chosen {
     }
 }
 
+/// A weight from the text of a slice's annotation.
+pub fn weight(text: &str) -> Option<u8> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|weight| is_decimal && *weight <= Target::GREATEST_WEIGHT)
+}
+
 /// Where flows that exist may keep going, in order. Being ready includes being published without being ready; an endpoint that
 /// serves while it terminates still answers the clients it has.
 pub fn keeps(candidates: &[Candidate<'_>]) -> Arc<[SocketAddr]> {
@@ -100,6 +109,7 @@ fn targets<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>) -> Vec<Targe
             address: candidate.socket.ip(),
             port: candidate.socket.port(),
             local: candidate.local,
+            weight: candidate.weight,
         })
         .collect()
 }

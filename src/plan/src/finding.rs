@@ -1,9 +1,11 @@
 //! Findings: what an operator should know about a plan. The planner never logs; it tells.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::address::FrontendAddress;
 use crate::names::{Family, ObjectName, Protocol};
+use crate::plan::Target;
 
 /// Something worth telling an operator. It belongs to the Service in whose plan it stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,15 @@ pub enum Finding {
     NodeAddressesUnknown,
     /// NodePorts of this family answer nowhere: the Node has no address of the family.
     NoNodePortAddress(Family),
+    /// The Service asks for a scheduler that the mode in force does not know.
+    UnknownScheduler {
+        /// What it asks for.
+        name: Arc<str>,
+        /// What the mode knows; empty if it has no choice of scheduler.
+        known: &'static [&'static str],
+    },
+    /// The weight that an EndpointSlice gives its endpoints makes no sense: they have the default.
+    InvalidWeight(ObjectName, Arc<str>),
 }
 
 impl fmt::Display for Finding {
@@ -48,6 +59,16 @@ impl fmt::Display for Finding {
             }
             Finding::NoNodePortAddress(family) => {
                 write!(f, "NodePorts do not answer over {family}: the Node has no such address")
+            }
+            Finding::UnknownScheduler { name, known: [] } => {
+                write!(f, "scheduler {name:?} ignored: this mode has no choice of scheduler")
+            }
+            Finding::UnknownScheduler { name, known } => {
+                write!(f, "scheduler {name:?} ignored: not one of {}", known.join(", "))
+            }
+            Finding::InvalidWeight(slice, text) => {
+                let most = Target::GREATEST_WEIGHT;
+                write!(f, "weight {text:?} of EndpointSlice {slice} ignored: not a number from 0 to {most}")
             }
         }
     }

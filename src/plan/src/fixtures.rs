@@ -187,6 +187,7 @@ fn service(dice: &mut Dice) -> Service {
         internal_policy: policy(dice),
         affinity: dice.one_in(4).then_some(10_800),
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -208,6 +209,7 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
         family,
         ports: ["http", "dns", ""].map(|name| slice_port(name, dice)).into(),
         endpoints: (0..count).map(|_| endpoint(family, dice)).collect(),
+        weight: None,
         service,
     }
 }

@@ -38,6 +38,8 @@ pub struct Service {
     pub affinity: Option<u32>,
     /// `spec.healthCheckNodePort`; 0 for none.
     pub health_check_node_port: u16,
+    /// Annotation `kubeweir.io/scheduler`, trimmed; an empty one is none.
+    pub scheduler: Option<Arc<str>>,
 }
 
 /// `spec.type` of a Service.
@@ -97,6 +99,8 @@ pub struct EndpointSlice {
     pub ports: Box<[SlicePort]>,
     /// The endpoints.
     pub endpoints: Box<[Endpoint]>,
+    /// Annotation `kubeweir.io/weight`, trimmed, valid or not; an empty one is none.
+    pub weight: Option<Arc<str>>,
 }
 
 /// A port of an EndpointSlice.

@@ -40,8 +40,8 @@ pub use names::{Family, ObjectName, PortKey, Protocol};
 pub use node::Facts;
 pub use options::Options;
 pub use plan::{
-    Client, Clients, Frontend, LocalSources, NodePlan, NodePortAddresses, Plan, Pool, PortPlan, Scope,
-    ServicePlan, Target, Verdict,
+    Client, Clients, Frontend, Holder, LocalSources, NodePlan, NodePortAddresses, Plan, Pool, PortPlan,
+    Scope, ServicePlan, Target, Verdict,
 };
 pub use planner::{Planner, Update};
 pub use snapshot::{Changed, Snapshot};

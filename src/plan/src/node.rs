@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -15,7 +16,7 @@ use crate::snapshot::Snapshot;
 /// What the host says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Addresses of this node's interfaces, loopback excepted.
+    /// Addresses of this node's interfaces, except loopback and link-local IPv6 ones and those that we gave it.
     pub addresses: BTreeSet<IpAddr>,
 }
 
@@ -32,6 +33,7 @@ pub fn plan(snapshot: &Snapshot, facts: &Facts, options: &Options) -> NodePlan {
         local_sources,
         node_port_addresses,
         service_prefixes: snapshot.service_cidrs(),
+        own_addresses: Arc::new(facts.addresses.clone()),
         findings,
     }
 }

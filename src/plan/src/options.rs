@@ -15,6 +15,10 @@ pub struct Options {
     pub masquerade_all: bool,
     /// Where NodePorts answer.
     pub node_port_addresses: NodePortOption,
+    /// Names of schedulers that the mode in force knows; empty if it has no choice of scheduler.
+    pub schedulers: &'static [&'static str],
+    /// Whether the mode in force can prefer some endpoints to others. Otherwise all have weight 1.
+    pub weights: bool,
 }
 
 /// `detectLocalMode` with its parameter.
@@ -49,6 +53,8 @@ impl Options {
             detect_local: DetectLocal::ClusterCidr(Vec::new()),
             masquerade_all: false,
             node_port_addresses: NodePortOption::Primary,
+            schedulers: &[],
+            weights: false,
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct NodePlan {
     pub internal_masquerade: [Clients; 2],
     /// Prefixes that ClusterIPs are taken from: other addresses in them lead nowhere.
     pub service_prefixes: BTreeSet<IpNet>,
+    /// The addresses of this node's interfaces; loopback and link-local IPv6 ones are left out.
+    pub own_addresses: Arc<BTreeSet<IpAddr>>,
     /// What an operator should know.
     pub findings: Vec<Finding>,
 }
@@ -70,6 +72,8 @@ pub struct ServicePlan {
     pub cluster_ips: Box<[IpAddr]>,
     /// One for each port and family.
     pub ports: Box<[PortPlan]>,
+    /// How targets are to be chosen, if the operator says so: one of the names that the mode in force knows.
+    pub scheduler: Option<Arc<str>>,
     /// What an operator should know.
     pub findings: Box<[Finding]>,
 }
@@ -86,6 +90,9 @@ pub struct PortPlan {
     /// Where flows of this port may keep going, ordered: every endpoint, here or elsewhere, that serves it, whatever policy
     /// would choose today. `None` for TCP, whose endpoints tell their clients themselves that a connection is over.
     pub keeps: Option<Arc<[SocketAddr]>>,
+    /// Endpoints that no frontend sends anything new to, ordered: not ready, terminating, or not chosen from here. As long as they
+    /// are, connections they have may go on.
+    pub others: Box<[SocketAddr]>,
 }
 
 /// One way in: packets to this address and port.
@@ -95,6 +102,8 @@ pub struct Frontend {
     pub address: FrontendAddress,
     /// The port there.
     pub port: u16,
+    /// Who has the address apart from the Service.
+    pub holder: Holder,
     /// Whom it is meant for.
     pub scope: Scope,
     /// What happens to packets of pods and of the node itself.
@@ -112,6 +121,18 @@ impl Frontend {
     pub fn verdict(&self, client: Client) -> &Verdict {
         if client == Client::Outside { &self.outside } else { &self.inside }
     }
+}
+
+/// Who has the address of a frontend apart from the Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody: a mode may give this node the address.
+    Nobody,
+    /// This node, on one of its interfaces. NodePorts always are.
+    ThisNode,
+    /// A Node, as its object says, and no interface of this node: packets to the address may be on their way to another machine.
+    /// It can be this node's own object, if the address is translated on the way here.
+    AnotherNode,
 }
 
 /// Whom a frontend is meant for.
@@ -143,6 +164,13 @@ pub struct Pool {
     pub affinity: Option<u32>,
 }
 
+impl Pool {
+    /// Whether the endpoint is one of the targets.
+    pub fn contains(&self, socket: SocketAddr) -> bool {
+        self.targets.binary_search_by_key(&socket, Target::socket).is_ok()
+    }
+}
+
 /// One endpoint of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
@@ -152,9 +180,16 @@ pub struct Target {
     pub port: u16,
     /// Whether it runs on this node.
     pub local: bool,
+    /// Its share of new connections, in proportion to the other targets' weights, 0 to 100; 0 gets none.
+    pub weight: u8,
 }
 
 impl Target {
+    /// The weight of targets of which nothing else is said.
+    pub const DEFAULT_WEIGHT: u8 = 1;
+    /// The greatest weight.
+    pub const GREATEST_WEIGHT: u8 = 100;
+
     /// Where it listens.
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
@@ -204,14 +239,33 @@ impl PortPlan {
 
     /// Every pool that some frontend forwards to, each once.
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
-        let mut pools: Vec<&Arc<Pool>> = Vec::new();
-        for verdict in self.frontends.iter().flat_map(|frontend| [&frontend.inside, &frontend.outside]) {
-            if let Verdict::Forward(pool) = verdict
-                && !pools.contains(&pool)
-            {
-                pools.push(pool);
-            }
-        }
-        pools
+        pools(&self.frontends)
     }
+
+    /// After frontends were taken away: what only their pools had is among the others now.
+    pub(crate) fn lose_pools(&mut self, before: &[Frontend]) {
+        if self.frontends.len() < before.len() {
+            let had = pools(before).into_iter().flat_map(|pool| pool.targets.iter().map(Target::socket));
+            let all: BTreeSet<SocketAddr> = self.others.iter().copied().chain(had).collect();
+            self.others = others(all.into_iter(), &self.frontends);
+        }
+    }
+}
+
+/// Those of a port's endpoints that are in none of the pools.
+pub(crate) fn others(all: impl Iterator<Item = SocketAddr>, frontends: &[Frontend]) -> Box<[SocketAddr]> {
+    let pools = pools(frontends);
+    all.filter(|socket| !pools.iter().any(|pool| pool.contains(*socket))).collect()
+}
+
+fn pools(frontends: &[Frontend]) -> Vec<&Arc<Pool>> {
+    let mut pools: Vec<&Arc<Pool>> = Vec::new();
+    for verdict in frontends.iter().flat_map(|frontend| [&frontend.inside, &frontend.outside]) {
+        if let Verdict::Forward(pool) = verdict
+            && !pools.contains(&pool)
+        {
+            pools.push(pool);
+        }
+    }
+    pools
 }

@@ -13,7 +13,7 @@ use crate::names::ObjectName;
 use crate::node::{self, Facts};
 use crate::options::Options;
 use crate::plan::{Plan, ServicePlan};
-use crate::service::{self, Context};
+use crate::service::{self, Context, Holders};
 use crate::snapshot::{Changed, Snapshot};
 
 /// Holds the latest plan and who claimed what. The plan depends on the latest inputs only, not on the way there.
@@ -65,10 +65,12 @@ impl Planner {
         let before = std::mem::replace(&mut self.answering, Arc::new(node::answering(&node, facts)));
         let flows = FlowCheck::new(&before, Arc::clone(&self.answering));
         let mut update = Update { node: *self.plan.node != node, flows, ..Update::default() };
+        let own_before = Arc::clone(&self.plan.node.own_addresses);
         if update.node {
             self.plan.node = Arc::new(node);
         }
-        let queue = if everything { self.all_services(snapshot) } else { changed.services.clone() };
+        let queue =
+            if everything { self.all_services(snapshot) } else { self.concerned(changed, &own_before) };
         self.update_services(queue, snapshot, &context, &mut update);
         self.complete(&mut update.flows, self.answering != before);
         self.context = Some(context);
@@ -90,11 +92,18 @@ impl Planner {
         let zone = snapshot.node().and_then(|node| node.zone.clone());
         let here = Here { node: self.options.node_name.clone(), zone };
         let addresses = snapshot.node().map(|node| node.addresses.to_vec()).unwrap_or_default();
-        Context::new(here, addresses, node)
+        Context::new(here, addresses, node, &self.options)
     }
 
     fn all_services(&self, snapshot: &Snapshot) -> BTreeSet<ObjectName> {
         snapshot.service_names().chain(self.plan.services.keys()).cloned().collect()
+    }
+
+    /// Services that changed, and those with a frontend whose address may be somebody else's now.
+    fn concerned(&self, changed: &Changed, own_before: &BTreeSet<IpAddr>) -> BTreeSet<ObjectName> {
+        let moved = own_before.symmetric_difference(&self.plan.node.own_addresses);
+        let at = moved.chain(&changed.addresses).flat_map(|ip| self.claims.of_address(*ip));
+        changed.services.iter().chain(at).cloned().collect()
     }
 
     /// First all claims, then all verdicts: so the order of Services does not matter.
@@ -108,16 +117,24 @@ impl Planner {
         let mut drafts: BTreeMap<ObjectName, Option<ServicePlan>> = BTreeMap::new();
         let mut touched = BTreeSet::new();
         for name in queue {
-            let draft = draft(snapshot, &name, context);
+            let draft = self.draft(snapshot, &name, context);
             self.reclaim(&name, draft.as_ref(), snapshot, &mut touched);
             drafts.insert(name, draft);
         }
         for name in touched {
-            drafts.entry(name.clone()).or_insert_with(|| draft(snapshot, &name, context));
+            drafts.entry(name.clone()).or_insert_with(|| self.draft(snapshot, &name, context));
         }
         for (name, draft) in drafts {
             self.settle(name, draft, update);
         }
+    }
+
+    /// The plan of a Service as if it were alone in the cluster.
+    fn draft(&self, snapshot: &Snapshot, name: &ObjectName, context: &Context) -> Option<ServicePlan> {
+        let service = snapshot.service(name)?;
+        let slices: Vec<&EndpointSlice> = snapshot.slices_of(name).collect();
+        let holders = Holders { own: &self.plan.node.own_addresses, snapshot };
+        Some(service::plan(service, &slices, context, &holders))
     }
 
     /// Replaces a Service's claims; notes the Services that won or lost a place by it.
@@ -159,7 +176,8 @@ impl Planner {
         let mut seen = BTreeSet::new();
         for port in &mut plan.ports {
             let protocol = port.key.protocol;
-            let mut frontends = std::mem::take(&mut port.frontends).into_vec();
+            let wanted = std::mem::take(&mut port.frontends);
+            let mut frontends = wanted.to_vec();
             frontends.retain(|frontend| {
                 let place = (frontend.address, protocol, frontend.port);
                 let owner = self.claims.owner(&place);
@@ -176,14 +194,9 @@ impl Planner {
                 false
             });
             port.frontends = frontends.into();
+            port.lose_pools(&wanted);
         }
         plan.findings = findings.into();
         plan
     }
-}
-
-fn draft(snapshot: &Snapshot, name: &ObjectName, context: &Context) -> Option<ServicePlan> {
-    let service = snapshot.service(name)?;
-    let slices: Vec<&EndpointSlice> = snapshot.slices_of(name).collect();
-    Some(service::plan(service, &slices, context))
 }

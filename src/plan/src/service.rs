@@ -1,5 +1,6 @@
 //! The plan of one Service: its frontends and what each does.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,9 +11,13 @@ use crate::endpoints::{self, Chosen, Here};
 use crate::finding::Finding;
 use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
 use crate::names::{Family, PortKey, Protocol};
-use crate::plan::{Clients, Frontend, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict};
+use crate::options::Options;
+use crate::plan::{
+    Clients, Frontend, Holder, NodePlan, Pool, PortPlan, Scope, ServicePlan, Target, Verdict, others,
+};
+use crate::snapshot::Snapshot;
 
-/// What a Service's plan depends on besides the Service and its slices.
+/// What all Services' plans depend on: when it changes, everything is planned anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
     /// Where this node is.
@@ -21,17 +26,53 @@ pub struct Context {
     pub node_addresses: Vec<IpAddr>,
     /// Whose traffic to ClusterIPs is masqueraded, by family.
     pub internal_masquerade: [Clients; 2],
+    /// Names of schedulers that may be asked for.
+    pub schedulers: &'static [&'static str],
+    /// Whether slices may give their endpoints weights.
+    pub weights: bool,
 }
 
 impl Context {
     /// From the node's part of the plan.
-    pub fn new(here: Here, node_addresses: Vec<IpAddr>, node: &NodePlan) -> Context {
-        Context { here, node_addresses, internal_masquerade: node.internal_masquerade }
+    pub fn new(here: Here, node_addresses: Vec<IpAddr>, node: &NodePlan, options: &Options) -> Context {
+        Context {
+            here,
+            node_addresses,
+            internal_masquerade: node.internal_masquerade,
+            schedulers: options.schedulers,
+            weights: options.weights,
+        }
+    }
+}
+
+/// Whose addresses are. Only Services with a frontend at an address depend on what is said of it here.
+#[derive(Clone, Copy, Debug)]
+pub struct Holders<'a> {
+    /// The addresses of this node's interfaces.
+    pub own: &'a BTreeSet<IpAddr>,
+    /// Knows the addresses of all Nodes.
+    pub snapshot: &'a Snapshot,
+}
+
+impl Holders<'_> {
+    /// Who has the address apart from a Service.
+    pub fn of(&self, address: FrontendAddress) -> Holder {
+        match address {
+            FrontendAddress::Node(_) => Holder::ThisNode,
+            FrontendAddress::Ip(ip) if self.own.contains(&ip) => Holder::ThisNode,
+            FrontendAddress::Ip(ip) if self.snapshot.is_of_a_node(ip) => Holder::AnotherNode,
+            FrontendAddress::Ip(_) => Holder::Nobody,
+        }
     }
 }
 
 /// Plans one Service as if it were alone in the cluster.
-pub fn plan(service: &Service, slices: &[&EndpointSlice], context: &Context) -> ServicePlan {
+pub fn plan(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    context: &Context,
+    holders: &Holders<'_>,
+) -> ServicePlan {
     if service.kind == ServiceKind::ExternalName {
         return ServicePlan::default();
     }
@@ -41,29 +82,57 @@ pub fn plan(service: &Service, slices: &[&EndpointSlice], context: &Context) -> 
     let cluster_ips = || Family::ALL.into_iter().filter_map(|family| first_of(&service.cluster_ips, family));
     let in_family = |ip: IpAddr| {
         let ports = service.ports.iter();
-        ports.map(move |port| port_plan(service, port, Family::of(ip), ip, slices, context))
+        ports.map(move |port| port_plan(service, port, ip, slices, context, holders))
     };
     let unroutable = slices.iter().filter(|slice| slice.family.is_none());
     let unroutable = unroutable.map(|slice| Finding::FqdnSlice(slice.name.clone()));
     let closed = Family::ALL.into_iter().filter(|family| is_closed(service, *family, context));
+    let (scheduler, unknown) = scheduler(service, context);
+    let weights = slices.iter().filter_map(|slice| invalid_weight(slice, context));
     ServicePlan {
         cluster_ips: cluster_ips().collect(),
         ports: cluster_ips().flat_map(in_family).collect(),
-        findings: unroutable.chain(closed.map(Finding::NobodyAllowed)).collect(),
+        scheduler,
+        findings: unroutable
+            .chain(closed.map(Finding::NobodyAllowed))
+            .chain(unknown)
+            .chain(weights)
+            .collect(),
     }
+}
+
+/// The scheduler that the Service asks for, if it can be had.
+fn scheduler(service: &Service, context: &Context) -> (Option<Arc<str>>, Option<Finding>) {
+    let Some(name) = &service.scheduler else { return (None, None) };
+    let known = context.schedulers;
+    if known.contains(&&**name) {
+        return (Some(Arc::clone(name)), None);
+    }
+    (None, Some(Finding::UnknownScheduler { name: Arc::clone(name), known }))
+}
+
+fn invalid_weight(slice: &EndpointSlice, context: &Context) -> Option<Finding> {
+    let text = slice.weight.as_ref().filter(|_| context.weights)?;
+    let is_valid = endpoints::weight(text).is_some();
+    (!is_valid).then(|| Finding::InvalidWeight(slice.name.clone(), Arc::clone(text)))
 }
 
 fn port_plan(
     service: &Service,
     port: &ServicePort,
-    family: Family,
     cluster_ip: IpAddr,
     slices: &[&EndpointSlice],
     context: &Context,
+    holders: &Holders<'_>,
 ) -> PortPlan {
+    let family = Family::of(cluster_ip);
     let slices = slices.iter().copied();
-    let candidates = endpoints::candidates(slices, family, &port.name, port.protocol, &context.here);
-    let routes = Routes::new(service, &endpoints::choose(&candidates, &context.here), context, family);
+    let mut candidates = endpoints::candidates(slices, family, &port.name, port.protocol, &context.here);
+    if !context.weights {
+        candidates.iter_mut().for_each(|candidate| candidate.weight = Target::DEFAULT_WEIGHT);
+    }
+    let chosen = endpoints::choose(&candidates, &context.here);
+    let routes = Routes::new(service, &chosen, context, holders, family);
     let mut frontends = vec![routes.internal(cluster_ip, port.port)];
     let allowed = allowed_sources(service, family, context);
     // Of two frontends with one address the planner keeps the first: the one with a source filter.
@@ -79,11 +148,13 @@ fn port_plan(
     }
     let key = PortKey { service: service.name.clone(), port: port.name.clone(), protocol: port.protocol };
     let keeps = (port.protocol != Protocol::Tcp).then(|| endpoints::keeps(&candidates));
-    PortPlan { key, family, frontends: frontends.into(), keeps }
+    let others = others(candidates.iter().map(|candidate| candidate.socket), &frontends);
+    PortPlan { key, family, frontends: frontends.into(), keeps, others }
 }
 
 /// The verdicts that a port's frontends share.
-struct Routes {
+struct Routes<'a> {
+    holders: &'a Holders<'a>,
     cluster: Verdict,
     internal_local: Verdict,
     internal_policy: TrafficPolicy,
@@ -91,8 +162,14 @@ struct Routes {
     internal_masquerade: Clients,
 }
 
-impl Routes {
-    fn new(service: &Service, chosen: &Chosen, context: &Context, family: Family) -> Routes {
+impl<'a> Routes<'a> {
+    fn new(
+        service: &Service,
+        chosen: &Chosen,
+        context: &Context,
+        holders: &'a Holders<'a>,
+        family: Family,
+    ) -> Routes<'a> {
         let pool =
             |targets: &[Target]| Arc::new(Pool { targets: targets.into(), affinity: service.affinity });
         let cluster =
@@ -103,6 +180,7 @@ impl Routes {
             (true, false) => Verdict::Reject,
         };
         Routes {
+            holders,
             cluster,
             internal_local,
             internal_policy: service.internal_policy,
@@ -116,9 +194,11 @@ impl Routes {
             TrafficPolicy::Cluster => &self.cluster,
             TrafficPolicy::Local => &self.internal_local,
         };
+        let address = FrontendAddress::Ip(address);
         Frontend {
-            address: FrontendAddress::Ip(address),
+            address,
             port,
+            holder: self.holders.of(address),
             scope: Scope::Internal,
             inside: verdict.clone(),
             outside: verdict.clone(),
@@ -137,6 +217,7 @@ impl Routes {
         Frontend {
             address,
             port,
+            holder: self.holders.of(address),
             scope: Scope::External,
             inside: self.cluster.clone(),
             outside: outside.clone(),

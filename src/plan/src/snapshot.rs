@@ -1,4 +1,5 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -14,6 +15,10 @@ pub struct Snapshot {
     services: BTreeMap<ObjectName, Entry>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     node: Option<Arc<Node>>,
+    /// Addresses of other Nodes, by their names.
+    other_nodes: BTreeMap<Arc<str>, Arc<[IpAddr]>>,
+    /// How often each address is one of a Node's, this one's included.
+    node_addresses: HashMap<IpAddr, usize>,
     /// By name of the ServiceCIDR object.
     service_cidrs: BTreeMap<Arc<str>, Arc<[IpNet]>>,
 }
@@ -39,18 +44,21 @@ pub struct Changed {
     pub services: BTreeSet<ObjectName>,
     /// The Node or a ServiceCIDR changed.
     pub node: bool,
+    /// Addresses that some Node has now and none had, or the other way round.
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 impl Changed {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && !self.node
+        self.services.is_empty() && !self.node && self.addresses.is_empty()
     }
 
     /// Adds what changed elsewhere.
     pub fn merge(&mut self, other: Changed) {
         // Not `append`, whose price is that of both sets.
         self.services.extend(other.services);
+        self.addresses.extend(other.addresses);
         self.node |= other.node;
     }
 }
@@ -105,9 +113,49 @@ impl Snapshot {
 
     /// Replaces the Node.
     pub fn set_node(&mut self, node: Option<Arc<Node>>) -> Changed {
+        let addresses = |node: &Option<Arc<Node>>| node.as_ref().map(|node| node.addresses.clone());
         let differs = self.node != node;
+        let (before, after) = (addresses(&self.node), addresses(&node));
         self.node = node;
-        Changed { node: differs, ..Changed::default() }
+        let moved = self.count_addresses(&before.unwrap_or_default(), &after.unwrap_or_default());
+        Changed { node: differs, addresses: moved, ..Changed::default() }
+    }
+
+    /// Adds or replaces the addresses of another Node.
+    pub fn put_node_addresses(&mut self, name: &Arc<str>, addresses: Arc<[IpAddr]>) -> Changed {
+        if self.other_nodes.get(name) == Some(&addresses) {
+            return Changed::default();
+        }
+        let before = self.other_nodes.insert(Arc::clone(name), Arc::clone(&addresses));
+        let moved = self.count_addresses(before.as_deref().unwrap_or_default(), &addresses);
+        Changed { addresses: moved, ..Changed::default() }
+    }
+
+    /// Removes the addresses of another Node.
+    pub fn remove_node_addresses(&mut self, name: &str) -> Changed {
+        let before = self.other_nodes.remove(name);
+        let moved = self.count_addresses(before.as_deref().unwrap_or_default(), &[]);
+        Changed { addresses: moved, ..Changed::default() }
+    }
+
+    /// Counts what a Node has instead of what it had. Returns the addresses that some Node has now and none had, or
+    /// the other way round.
+    fn count_addresses(&mut self, before: &[IpAddr], after: &[IpAddr]) -> BTreeSet<IpAddr> {
+        let all: BTreeSet<IpAddr> = before.iter().chain(after).copied().collect();
+        let had: Vec<bool> = all.iter().map(|ip| self.is_of_a_node(*ip)).collect();
+        for ip in after {
+            *self.node_addresses.entry(*ip).or_default() += 1;
+        }
+        for ip in before {
+            if let hash_map::Entry::Occupied(mut count) = self.node_addresses.entry(*ip) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        let moved = all.into_iter().zip(had).filter(|(ip, had)| self.is_of_a_node(*ip) != *had);
+        moved.map(|(ip, _)| ip).collect()
     }
 
     /// Adds or replaces a ServiceCIDR object.
@@ -137,6 +185,16 @@ impl Snapshot {
         self.node.as_deref()
     }
 
+    /// Whether some Node, this one included, has the address.
+    pub fn is_of_a_node(&self, address: IpAddr) -> bool {
+        self.node_addresses.contains_key(&address)
+    }
+
+    /// Names of all other Nodes.
+    pub fn other_node_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.other_nodes.keys()
+    }
+
     /// Names of all Services.
     pub fn service_names(&self) -> impl Iterator<Item = &ObjectName> {
         self.services.iter().filter(|(_, entry)| entry.service.is_some()).map(|(name, _)| name)
@@ -159,5 +217,5 @@ impl Snapshot {
 }
 
 fn one_if(changed: bool, name: ObjectName) -> Changed {
-    Changed { services: changed.then_some(name).into_iter().collect(), node: false }
+    Changed { services: changed.then_some(name).into_iter().collect(), ..Changed::default() }
 }

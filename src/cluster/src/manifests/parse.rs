@@ -1,5 +1,6 @@
 //! One file's text as objects.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(super) enum Object {
     Service(Arc<Service>),
     Slice(Arc<EndpointSlice>, Option<Trigger>),
     Node(Arc<Node>),
+    /// Its addresses.
+    OtherNode(Arc<[IpAddr]>),
     ServiceCidr(Arc<[IpNet]>),
 }
 
@@ -191,12 +194,13 @@ impl Reader<'_> {
     }
 
     fn node(&mut self, object: &core::Node) {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        if name == self.node {
-            let name = ObjectName::new("", name);
-            let node = self.take(Kind::Node, &name, convert::node(object));
-            self.content.objects.push(((Kind::Node, name), Object::Node(Arc::new(node))));
-        }
+        let name = ObjectName::new("", object.metadata.name.as_deref().unwrap_or_default());
+        let node = if *name.name == *self.node {
+            Object::Node(Arc::new(self.take(Kind::Node, &name, convert::node(object))))
+        } else {
+            Object::OtherNode(self.take(Kind::Node, &name, convert::node_addresses(object)))
+        };
+        self.content.objects.push(((Kind::Node, name), node));
     }
 
     fn cidr(&mut self, object: &networking::ServiceCIDR) {

@@ -157,7 +157,7 @@ impl Manifests {
         if !holders.is_empty() {
             self.objects.insert(id.clone(), holders);
         }
-        (before != after).then(|| event(id, after))
+        (before != after).then(|| event(id, after, &self.node))
     }
 }
 
@@ -167,15 +167,17 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-fn event(id: &Id, object: Option<Object>) -> Event {
+fn event(id: &Id, object: Option<Object>, this_node: &str) -> Event {
     match (object, id.0) {
         (Some(Object::Service(service)), _) => Event::Service(service),
         (Some(Object::Slice(slice, trigger)), _) => Event::Slice(slice, trigger),
         (Some(Object::Node(node)), _) => Event::Node(node),
+        (Some(Object::OtherNode(addresses)), _) => Event::OtherNode(Arc::clone(&id.1.name), addresses),
         (Some(Object::ServiceCidr(prefixes)), _) => Event::ServiceCidr(Arc::clone(&id.1.name), prefixes),
         (None, Kind::Service) => Event::ServiceGone(id.1.clone()),
         (None, Kind::EndpointSlice) => Event::SliceGone(id.1.clone()),
-        (None, Kind::Node) => Event::NodeGone,
+        (None, Kind::Node) if *id.1.name == *this_node => Event::NodeGone,
+        (None, Kind::Node) => Event::OtherNodeGone(Arc::clone(&id.1.name)),
         (None, Kind::ServiceCidr) => Event::ServiceCidrGone(Arc::clone(&id.1.name)),
     }
 }

@@ -41,6 +41,7 @@ fn service_over(protocol: Protocol, name: &str, last: u8) -> ClusterEvent {
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
         health_check_node_port: 0,
+        scheduler: None,
     }))
 }
 
@@ -60,6 +61,7 @@ fn slice_over(protocol: Protocol, name: &str, pod: u8) -> ClusterEvent {
         family: Some(kubeweir_plan::Family::V4),
         ports: [SlicePort { name: "".into(), protocol, port: 80 }].into(),
         endpoints: [endpoint].into(),
+        weight: None,
     };
     ClusterEvent::Slice(Arc::new(slice), None)
 }

@@ -37,6 +37,7 @@ fn slice(name: &str, endpoints: &[&str]) -> EndpointSlice {
         family: Some(Family::V4),
         ports: [SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }].into(),
         endpoints: endpoints.iter().map(|text| endpoint(text)).collect(),
+        weight: None,
     }
 }
 

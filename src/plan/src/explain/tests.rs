@@ -34,6 +34,7 @@ fn service(name: &str, last: u8, external_policy: TrafficPolicy) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         affinity: (last == 1).then_some(600),
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -52,6 +53,7 @@ fn slice(name: &str, endpoints: &[(&str, &str)]) -> EndpointSlice {
         family: Some(Family::V4),
         ports: [SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }].into(),
         endpoints: endpoints.iter().map(endpoint).collect(),
+        weight: None,
     }
 }
 

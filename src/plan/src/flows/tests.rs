@@ -27,6 +27,7 @@ fn service(name: &str, protocol: Protocol) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -50,6 +51,7 @@ fn slice(service: &Service, port: u16, endpoints: Vec<Endpoint>) -> EndpointSlic
             .map(|p| SlicePort { name: p.name.clone(), protocol: p.protocol, port })
             .collect(),
         endpoints: endpoints.into(),
+        weight: None,
     }
 }
 

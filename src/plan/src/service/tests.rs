@@ -20,6 +20,7 @@ fn balanced(ranges: &[&str]) -> Service {
         internal_policy: TrafficPolicy::Cluster,
         affinity: None,
         health_check_node_port: 0,
+        scheduler: None,
     }
 }
 
@@ -29,11 +30,23 @@ fn allowed(ranges: &[&str]) -> [String; 2] {
         here: Here { node: "node".into(), zone: None },
         node_addresses: vec!["192.0.2.1".parse().unwrap()],
         internal_masquerade: [Clients::NONE; 2],
+        schedulers: &[],
+        weights: false,
     };
     Family::ALL.map(|family| match allowed_sources(&balanced(ranges), family, &context) {
         None => "everybody".to_owned(),
         Some(sources) => sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     })
+}
+
+/// A Service's plan on a node with one address, in a cluster where another Node has one.
+fn planned(service: &Service, slices: &[&EndpointSlice], options: &Options) -> ServicePlan {
+    let context =
+        Context::new(Here { node: "node".into(), zone: None }, vec![], &NodePlan::default(), options);
+    let mut snapshot = Snapshot::default();
+    let _ = snapshot.put_node_addresses(&"other".into(), ["192.0.2.2".parse().unwrap()].into());
+    let own = BTreeSet::from(["192.0.2.1".parse().unwrap()]);
+    plan(service, slices, &context, &Holders { own: &own, snapshot: &snapshot })
 }
 
 #[test]
@@ -52,8 +65,8 @@ fn source_ranges() {
 
 #[test]
 fn a_family_that_ranges_close_is_told() {
-    let context = Context::new(Here { node: "node".into(), zone: None }, vec![], &NodePlan::default());
-    let findings = |ranges: &[&str]| plan(&balanced(ranges), &[], &context).findings.to_vec();
+    let findings =
+        |ranges: &[&str]| planned(&balanced(ranges), &[], &Options::for_node("node")).findings.to_vec();
     assert_eq!(findings(&["10.0.0.0/8"]), [Finding::NobodyAllowed(Family::V6)]);
     assert_eq!(findings(&["10.0.0.0/8", "2001:db8::/32"]), []);
     assert_eq!(findings(&[]), []);

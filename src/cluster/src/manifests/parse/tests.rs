@@ -35,7 +35,7 @@ apiVersion: v1
 kind: List
 items:
 - {apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}}
-- {apiVersion: v1, kind: Node, metadata: {name: node-2}}
+- {apiVersion: v1, kind: Node, metadata: {name: node-2}, status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}}
 - {apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, spec: {cidrs: [10.96.0.0/16]}}
 ";
 
@@ -49,12 +49,20 @@ fn several_documents_and_lists_are_read_and_other_kinds_passed_over() {
     let ids: Vec<String> = content.objects.iter().map(|((kind, name), _)| format!("{kind} {name}")).collect();
     assert_eq!(
         ids,
-        ["Service shop/web", "EndpointSlice shop/web-x", "Node /node-1", "ServiceCIDR /kubernetes"]
+        [
+            "Service shop/web",
+            "EndpointSlice shop/web-x",
+            "Node /node-1",
+            "Node /node-2",
+            "ServiceCIDR /kubernetes"
+        ]
     );
     let Object::Service(service) = &content.objects[0].1 else { panic!() };
     assert_eq!((service.ports.len(), service.cluster_ips.len(), service.created), (2, 2, 1_767_323_045));
     let Object::Slice(slice, _) = &content.objects[1].1 else { panic!() };
     assert!(slice.endpoints[0].ready && slice.endpoints[1].terminating && !slice.endpoints[1].ready);
+    assert!(matches!(content.objects[2].1, Object::Node(_)));
+    assert_eq!(content.objects[3].1, Object::OtherNode([IpAddr::from([192, 0, 2, 2])].into()));
 }
 
 #[test]
