@@ -26,6 +26,10 @@ struct Watched {
 
 impl Watched {
     fn start(kubeconfig: &Path) -> Watched {
+        Watched::with(kubeconfig, false)
+    }
+
+    fn with(kubeconfig: &Path, all_nodes: bool) -> Watched {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let client = runtime.block_on(async {
@@ -34,7 +38,7 @@ impl Watched {
             Client::try_from(config).unwrap()
         });
         let (sender, events) = mpsc::channel(64);
-        let options = api::Options { node: NODE.into(), all_nodes: false };
+        let options = api::Options { node: NODE.into(), all_nodes };
         runtime.spawn(api::watch(client.clone(), options, sender));
         Watched { runtime, client, events, store: Store::default(), lists: 0 }
     }
@@ -145,6 +149,56 @@ fn selectors_leave_out_what_is_not_ours() {
     );
     watched.until_snapshot("our Node", |s| s.node().is_some_and(|node| node.zone.as_deref() == Some("z")));
     assert!(!has(watched.store.snapshot().unwrap(), "headless"));
+}
+
+fn node(name: &str, last: u8) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, status: {{addresses: [{{type: InternalIP, address: 192.0.2.{last}}}]}}}}"
+    )
+}
+
+/// Last octets of the addresses of Nodes.
+fn of_nodes(snapshot: &Snapshot) -> Vec<u8> {
+    (1..10).filter(|last| snapshot.is_of_a_node([192, 0, 2, *last].into())).collect()
+}
+
+#[test]
+fn other_nodes_are_watched_only_if_asked_for() {
+    let stand_in = StandIn::start();
+    let kubeconfig = stand_in.listen();
+    stand_in.apply(&node("node-1", 1));
+    stand_in.apply(&node("node-2", 2));
+    let mut watched = Watched::start(&kubeconfig);
+    watched.until_snapshot("the first snapshot", |snapshot| of_nodes(snapshot) == [1]);
+    stand_in.apply(&node("node-2", 3));
+    stand_in.apply(&node("node-1", 4));
+    watched.until_snapshot("our Node moves", |snapshot| of_nodes(snapshot) == [4]);
+    let nodes = |stand_in: &StandIn| {
+        let requests = stand_in.requests().into_iter();
+        requests.filter(|request| request.contains("/nodes?")).collect::<Vec<_>>()
+    };
+    let asked = nodes(&stand_in);
+    assert!(!asked.is_empty() && asked.iter().all(|r| r.contains("metadata.name")), "{asked:?}");
+
+    let stand_in = StandIn::start();
+    stand_in.apply(&node("node-1", 1));
+    stand_in.apply(&node("node-2", 2));
+    stand_in.hold("nodes");
+    let mut watched = Watched::with(&stand_in.listen(), true);
+    watched.until("three lists", |store| store.awaited().count() == 1);
+    assert!(watched.store.awaited().eq([Kind::Node]) && watched.store.snapshot().is_none());
+    stand_in.release();
+    watched.until_snapshot("both Nodes", |snapshot| of_nodes(snapshot) == [1, 2]);
+    stand_in.apply(&node("node-2", 3));
+    stand_in.apply(&node("node-3", 5));
+    watched.until_snapshot("one moves, one comes", |snapshot| of_nodes(snapshot) == [1, 3, 5]);
+    assert_eq!(watched.store.snapshot().unwrap().node().unwrap().addresses.len(), 1);
+    stand_in.delete("nodes", "", "node-2");
+    watched.until_snapshot("one goes", |snapshot| of_nodes(snapshot) == [1, 5]);
+    stand_in.delete("nodes", "", "node-1");
+    watched.until_snapshot("ours goes", |snapshot| snapshot.node().is_some_and(|node| node.leaving));
+    assert_eq!(of_nodes(watched.store.snapshot().unwrap()), [1, 5], "its pods may still be there");
+    assert!(nodes(&stand_in).iter().all(|request| !request.contains("metadata.name")));
 }
 
 #[test]

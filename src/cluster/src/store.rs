@@ -143,6 +143,8 @@ fn missing<'a, T: Ord + Clone + 'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn end_all(store: &mut Store, kinds: &[Kind]) {
@@ -207,5 +209,56 @@ mod tests {
             let kept = Node { leaving: true, ..node.clone() };
             assert_eq!(store.snapshot().unwrap().node(), Some(&kept));
         }
+    }
+
+    fn addresses(last: u8) -> Arc<[IpAddr]> {
+        [IpAddr::from([192, 0, 2, last])].into()
+    }
+
+    #[test]
+    fn another_node_counts_by_its_addresses_only_and_until_a_list_leaves_it_out() {
+        let mut store = Store::default();
+        let other = |name: &str, last| Event::OtherNode(name.into(), addresses(last));
+        store.apply(Event::ListBegins(Kind::Node));
+        store.apply(other("b", 2));
+        store.apply(other("c", 3));
+        store.apply(Event::ListEnds(Kind::Node));
+        end_all(&mut store, &[Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr]);
+        let known = |store: &Store| {
+            let snapshot = store.snapshot().unwrap();
+            (1..5).filter(|last| snapshot.is_of_a_node(addresses(*last)[0])).collect::<Vec<_>>()
+        };
+        assert_eq!(known(&store), [2, 3]);
+        assert!(store.snapshot().unwrap().node().is_none());
+        assert!(store.apply(other("b", 2)).is_empty(), "a heartbeat");
+        let changed = store.apply(other("b", 4));
+        assert_eq!(changed.addresses, BTreeSet::from([addresses(2)[0], addresses(4)[0]]));
+        assert!(!changed.node && changed.services.is_empty());
+        store.apply(Event::ListBegins(Kind::Node));
+        store.apply(other("b", 4));
+        assert_eq!(known(&store), [3, 4], "not before the end");
+        let changed = store.apply(Event::ListEnds(Kind::Node));
+        assert_eq!(changed.addresses, BTreeSet::from([addresses(3)[0]]));
+        assert!(!changed.node, "the Node we are on was never seen");
+        store.apply(Event::OtherNodeGone("b".into()));
+        assert_eq!(known(&store), [0; 0]);
+    }
+
+    #[test]
+    fn a_node_that_is_gone_keeps_its_addresses_when_others_lose_theirs() {
+        let mut store = Store::default();
+        end_all(&mut store, &Kind::ALL);
+        store.apply(Event::Node(Arc::new(Node {
+            addresses: addresses(1).to_vec().into(),
+            ..Node::default()
+        })));
+        store.apply(Event::OtherNode("b".into(), addresses(2)));
+        let changed = {
+            store.apply(Event::ListBegins(Kind::Node));
+            store.apply(Event::ListEnds(Kind::Node))
+        };
+        assert!(changed.node, "it is leaving now");
+        assert_eq!(changed.addresses, BTreeSet::from([addresses(2)[0]]));
+        assert!(store.snapshot().unwrap().is_of_a_node(addresses(1)[0]));
     }
 }

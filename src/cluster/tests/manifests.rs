@@ -149,3 +149,26 @@ fn loading_once_fails_at_the_first_bad_file() {
     let missing = manifests::load(&directory.path().join("missing"), "node-1").unwrap_err();
     assert!(missing.to_string().contains("missing"));
 }
+
+#[test]
+fn all_nodes_in_files_count_and_the_others_by_their_addresses_only() {
+    let node = |name: &str, last: u8| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nstatus: {{addresses: [{{type: InternalIP, address: 192.0.2.{last}}}]}}\n"
+        )
+    };
+    let both = node("node-1", 1) + &node("node-2", 2);
+    let mut followed = Followed::start(&[("nodes.yaml", &both), ("node-3.yaml", &node("node-3", 3))]);
+    let known = |store: &Store| {
+        let snapshot = store.snapshot()?;
+        let is_known = |last: &u8| snapshot.is_of_a_node([192, 0, 2, *last].into());
+        Some((1..5).filter(is_known).collect::<Vec<_>>())
+    };
+    followed.until("three Nodes", |store| known(store) == Some(vec![1, 2, 3]));
+    assert_eq!(followed.store.snapshot().unwrap().node().unwrap().addresses.len(), 1);
+    followed.write("node-3.yaml", &node("node-3", 4));
+    followed.until("another address", |store| known(store) == Some(vec![1, 2, 4]));
+    followed.write("nodes.yaml", &node("node-1", 1));
+    followed.until("one Node less", |store| known(store) == Some(vec![1, 4]));
+    assert!(!followed.store.snapshot().unwrap().node().unwrap().leaving);
+}

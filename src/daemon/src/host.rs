@@ -2,14 +2,16 @@
 
 pub mod wiring;
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kubeweir_plan::Facts;
-use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::{Error, Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
@@ -17,6 +19,8 @@ use crate::Event;
 
 /// How long to wait after the connection to the kernel broke.
 const RETRY: Duration = Duration::from_secs(1);
+/// Where IPVS mode, kube-proxy's or ours, puts addresses of Services. They are not the host's own.
+const SERVICES_INTERFACE: &str = "kube-ipvs0";
 
 /// Reports the addresses now and whenever they change, until the receiver is gone.
 pub async fn watch(events: Sender<Event>) {
@@ -29,24 +33,29 @@ pub async fn watch(events: Sender<Event>) {
 }
 
 /// The addresses now.
-pub async fn read() -> Result<Facts, rtnetlink::Error> {
+pub async fn read() -> Result<Facts, Error> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(no_socket)?;
     tokio::spawn(connection);
-    list(&handle).await
+    Ok(list(&handle).await?.facts())
 }
 
-async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
+async fn follow(events: &Sender<Event>) -> Result<(), Error> {
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) = new_multicast_connection(&groups).map_err(no_socket)?;
     tokio::spawn(connection);
     loop {
-        let facts = list(&handle).await?;
-        if events.send(Event::Host(facts)).await.is_err() {
+        let listed = list(&handle).await?;
+        if events.send(Event::Host(listed.facts())).await.is_err() {
             return Ok(());
         }
-        // What changed is of no interest: the whole list is short, and reading it again cannot miss anything.
-        if changes.next().await.is_none() {
-            return Ok(());
+        // What changed is of no interest: the host's own addresses are few, and reading them again cannot miss anything. Those
+        // of Services can be many, and must not be read again because one comes.
+        loop {
+            match changes.next().await {
+                None => return Ok(()),
+                Some((message, _)) if listed.is_outdated_by(&message) => break,
+                Some(_) => {}
+            }
         }
         while let Ok(more) = changes.try_recv() {
             drop(more);
@@ -54,21 +63,64 @@ async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
     }
 }
 
-async fn list(handle: &Handle) -> Result<Facts, rtnetlink::Error> {
-    let mut addresses = BTreeSet::new();
-    let mut listed = handle.address().get().execute();
-    while let Some(message) = listed.try_next().await? {
-        let local = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let any = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        addresses.extend(local.or(any).filter(is_reachable));
+/// The addresses of all interfaces.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Each with the index of its interface.
+    addresses: Vec<(u32, IpAddr)>,
+    /// The index of the interface that has addresses of Services.
+    services: Option<u32>,
+}
+
+impl Listed {
+    /// What is the host's own. An address of a Service may be the host's too, on another interface.
+    fn facts(&self) -> Facts {
+        let own = self.addresses.iter().filter(|(index, _)| Some(*index) != self.services);
+        Facts { addresses: own.map(|(_, address)| *address).filter(is_reachable).collect() }
     }
-    Ok(Facts { addresses })
+
+    /// Whether the host's own addresses may be others after this message. Some messages say that messages were lost.
+    fn is_outdated_by(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+        match &message.payload {
+            NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address),
+            ) => Some(address.header.index) != self.services,
+            _ => true,
+        }
+    }
+}
+
+/// First the addresses, then the interface of Services: it is there if any of them is on it.
+async fn list(handle: &Handle) -> Result<Listed, Error> {
+    let mut listed = Listed::default();
+    let mut messages = handle.address().get().execute();
+    while let Some(message) = messages.try_next().await? {
+        listed.addresses.extend(address(&message).map(|address| (message.header.index, address)));
+    }
+    listed.services = index_of(handle, SERVICES_INTERFACE).await?;
+    Ok(listed)
+}
+
+/// The interface's own address; on a point-to-point link the other attribute is the peer's.
+fn address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let any = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    local.or(any)
+}
+
+/// The index of an interface, if there is one of this name.
+async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, Error> {
+    match handle.link().get().match_name(name).execute().try_next().await {
+        Ok(link) => Ok(link.map(|link| link.header.index)),
+        Err(Error::NetlinkError(error)) if error.raw_code() == -(Errno::ENODEV as i32) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Loopback addresses answer nobody else, and link-local IPv6 ones are not unique.
@@ -77,6 +129,9 @@ fn is_reachable(address: &IpAddr) -> bool {
     !address.is_loopback() && !link_local
 }
 
-fn no_socket(_: std::io::Error) -> rtnetlink::Error {
-    rtnetlink::Error::RequestFailed
+fn no_socket(_: std::io::Error) -> Error {
+    Error::RequestFailed
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ pub enum Event {
     RemoveSlice(ObjectName),
     /// The Node appears, changes or goes.
     SetNode(Option<Node>),
+    /// Another Node appears, changes its addresses or goes.
+    SetNodeAddresses(Arc<str>, Option<Arc<[IpAddr]>>),
     /// A ServiceCIDR appears, changes or goes.
     SetServiceCidr(Arc<str>, Option<&'static str>),
     /// The host's addresses change.
@@ -55,6 +57,10 @@ impl World {
             Event::PutSlice(slice) => self.snapshot.put_slice(Arc::new(slice)),
             Event::RemoveSlice(name) => self.snapshot.remove_slice(&name),
             Event::SetNode(node) => self.snapshot.set_node(node.map(Arc::new)),
+            Event::SetNodeAddresses(name, None) => self.snapshot.remove_node_addresses(&name),
+            Event::SetNodeAddresses(name, Some(addresses)) => {
+                self.snapshot.put_node_addresses(&name, addresses)
+            }
             Event::SetServiceCidr(name, None) => self.snapshot.remove_service_cidr(&name),
             Event::SetServiceCidr(name, Some(prefix)) => {
                 self.snapshot.put_service_cidr(&name, prefix.parse().into_iter().collect())
@@ -72,7 +78,7 @@ impl Event {
     /// The event that a number stands for.
     pub fn drawn(number: u64) -> Event {
         let mut dice = Dice(number);
-        match dice.below(20) {
+        match dice.below(22) {
             0..=6 => Event::PutService(service(&mut dice)),
             7..=8 => Event::RemoveService(service_name(&mut dice)),
             9..=15 => Event::PutSlice(slice(&mut dice)),
@@ -81,6 +87,11 @@ impl Event {
                 Event::RemoveSlice(ObjectName { namespace, name: slice_name(&mut dice) })
             }
             18 => Event::SetNode(node(&mut dice)),
+            19 => {
+                let name = dice.pick(&["node-2", "node-3"]).into();
+                Event::SetNodeAddresses(name, (!dice.one_in(3)).then(|| node_addresses(&mut dice)))
+            }
+            20 => Event::SetFacts(facts(&mut dice)),
             _ if dice.one_in(2) => {
                 let prefix =
                     if dice.one_in(3) { None } else { Some(dice.pick(&["10.96.0.0/24", "fd00:96::/112"])) };
@@ -187,7 +198,7 @@ fn service(dice: &mut Dice) -> Service {
         internal_policy: policy(dice),
         affinity: dice.one_in(4).then_some(10_800),
         health_check_node_port: 0,
-        scheduler: None,
+        scheduler: dice.pick(&[None, None, Some("rr"), Some("odd")]).map(Arc::from),
     }
 }
 
@@ -209,7 +220,7 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
         family,
         ports: ["http", "dns", ""].map(|name| slice_port(name, dice)).into(),
         endpoints: (0..count).map(|_| endpoint(family, dice)).collect(),
-        weight: None,
+        weight: dice.pick(&[None, None, Some("0"), Some("100"), Some("101")]).map(Arc::from),
         service,
     }
 }
@@ -253,8 +264,20 @@ fn node(dice: &mut Dice) -> Option<Node> {
     })
 }
 
+/// Addresses of another Node: some that this node has now and then, some that Services have.
+fn node_addresses(dice: &mut Dice) -> Arc<[IpAddr]> {
+    let one = |dice: &mut Dice| {
+        let (third, last) = if dice.one_in(3) { (250, dice.byte(3)) } else { (9, dice.byte(3)) };
+        if dice.one_in(3) { v6(third, last) } else { v4(third, last) }
+    };
+    (0..dice.below(4)).map(|_| one(dice)).collect()
+}
+
 fn facts(dice: &mut Dice) -> Facts {
-    let addresses: BTreeSet<IpAddr> =
+    let mut addresses: BTreeSet<IpAddr> =
         (0..dice.below(4)).map(|n| v4(250, u8::try_from(n).unwrap_or(0))).collect();
+    if dice.one_in(4) {
+        addresses.insert(v4(9, dice.byte(3)));
+    }
     Facts { addresses }
 }

@@ -200,3 +200,6 @@ impl Planner {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests;

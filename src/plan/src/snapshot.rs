@@ -219,3 +219,46 @@ impl Snapshot {
 fn one_if(changed: bool, name: ObjectName) -> Changed {
     Changed { services: changed.then_some(name).into_iter().collect(), ..Changed::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(lasts: &[u8]) -> Arc<[IpAddr]> {
+        lasts.iter().map(|last| IpAddr::from([192, 0, 2, *last])).collect()
+    }
+
+    #[test]
+    fn addresses_of_nodes_change_with_the_first_and_the_last_that_has_them() {
+        let mut snapshot = Snapshot::default();
+        let [a, b] = ["a", "b"].map(Arc::from);
+        let steps: [(&str, fn(&mut Snapshot, &Arc<str>, &Arc<str>) -> Changed, &[u8]); 10] = [
+            ("new, one of them twice", |s, a, _| s.put_node_addresses(a, ips(&[1, 2, 1])), &[1, 2]),
+            ("the same again", |s, a, _| s.put_node_addresses(a, ips(&[1, 2, 1])), &[]),
+            ("in another order", |s, a, _| s.put_node_addresses(a, ips(&[2, 1])), &[]),
+            ("shared", |s, _, b| s.put_node_addresses(b, ips(&[2, 3])), &[3]),
+            ("no longer shared", |s, a, _| s.put_node_addresses(a, ips(&[1])), &[]),
+            ("another instead", |s, a, _| s.put_node_addresses(a, ips(&[4])), &[1, 4]),
+            ("gone", |s, a, _| s.remove_node_addresses(a), &[4]),
+            ("gone again", |s, a, _| s.remove_node_addresses(a), &[]),
+            ("this one", |s, _, _| s.set_node(Some(node(&[3, 5]))), &[5]),
+            ("and its end", |s, _, _| s.set_node(None), &[5]),
+        ];
+        for (what, step, expected) in steps {
+            let before = snapshot.clone();
+            let changed = step(&mut snapshot, &a, &b);
+            assert_eq!(changed.addresses, ips(expected).iter().copied().collect(), "{what}");
+            for ip in &changed.addresses {
+                assert_ne!(snapshot.is_of_a_node(*ip), before.is_of_a_node(*ip), "{what}");
+            }
+            assert_eq!(changed.is_empty(), expected.is_empty() && !changed.node, "{what}");
+        }
+        assert_eq!(snapshot.other_node_names().collect::<Vec<_>>(), [&b]);
+        let _ = snapshot.remove_node_addresses(&b);
+        assert_eq!(snapshot, Snapshot::default());
+    }
+
+    fn node(lasts: &[u8]) -> Arc<Node> {
+        Arc::new(Node { addresses: ips(lasts).to_vec().into(), ..Node::default() })
+    }
+}

@@ -56,3 +56,40 @@ fn what_makes_no_sense_is_named_and_the_rest_counts() {
     let fields: Vec<&str> = read.complaints.iter().filter_map(|text| text.split(':').next()).collect();
     assert_eq!(fields, ["type", "externalIPs", "port", "protocol", "externalTrafficPolicy"]);
 }
+
+#[test]
+fn annotations_are_taken_without_blanks_and_not_judged() {
+    let object = |annotations: &Value| {
+        json!({"metadata": {"name": "web", "labels": {"kubernetes.io/service-name": "web"}, "annotations": annotations},
+            "spec": {"clusterIP": "10.96.0.1"}, "addressType": "IPv4", "endpoints": []})
+    };
+    let read = |annotations: Value| {
+        let object = object(&annotations);
+        let mut strings = Strings::default();
+        let service = service(&serde_json::from_value(object.clone()).unwrap(), &mut strings).unwrap();
+        let (slice, _) = endpoint_slice(&serde_json::from_value(object).unwrap(), &mut strings).unwrap();
+        assert_eq!((service.complaints, slice.complaints), (vec![], vec![]));
+        (service.object.scheduler, slice.object.weight)
+    };
+    let taken = |scheduler: &str, weight: &str| (Some(scheduler.into()), Some(weight.into()));
+    let both = |scheduler: &str, weight: &str| json!({"kubeweir.io/scheduler": scheduler, "kubeweir.io/weight": weight});
+    assert_eq!(read(both(" mh\n", " 50 ")), taken("mh", "50"));
+    assert_eq!(read(both("No Such", "many")), taken("No Such", "many"));
+    assert_eq!(read(both("", "  ")), (None, None));
+    assert_eq!(read(json!({"kubeweir.io/schedule": "rr"})), (None, None));
+    assert_eq!(read(Value::Null), (None, None));
+}
+
+#[test]
+fn addresses_of_another_node_are_its_internal_and_external_ones() {
+    let addresses = json!([
+        {"type": "ExternalIP", "address": "203.0.113.5"}, {"type": "Hostname", "address": "node-2"},
+        {"type": "InternalIP", "address": "192.0.2.5"}, {"type": "InternalIP", "address": "banana"},
+    ]);
+    let object =
+        serde_json::from_value(json!({"metadata": {"name": "node-2"}, "status": {"addresses": addresses}}));
+    let read = node_addresses(&object.unwrap());
+    assert_eq!(*read.object, [IpAddr::from([192, 0, 2, 5]), IpAddr::from([203, 0, 113, 5])]);
+    assert_eq!(read.complaints, ["status.addresses: \"banana\" is not valid"]);
+    assert!(node_addresses(&core::Node::default()).object.is_empty());
+}
