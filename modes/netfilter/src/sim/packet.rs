@@ -18,7 +18,7 @@ use crate::{Chain, Element, Family, Table};
 use machine::{End, Machine};
 pub use servers::Servers;
 pub use state::Learnt;
-use state::State;
+use state::{State, Translated};
 
 /// A connection's first packet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,7 +156,7 @@ impl<'a> Way<'a> {
 /// Whether a base chain sees the packet. Chains that translate are asked only until one has.
 fn is_for(state: &State, family: Family, hook: &Hook) -> bool {
     let settled = match hook.point {
-        HookPoint::Prerouting | HookPoint::Output => state.translated || state.is_back || state.scheduled,
+        HookPoint::Prerouting | HookPoint::Output => state.translated != Translated::Not || state.is_back,
         HookPoint::Input | HookPoint::Postrouting => state.masqueraded,
         HookPoint::Forward => true,
     };

@@ -25,10 +25,15 @@ impl Build<'_> {
         self.is_beside_servers().then(|| self.rule(untouched().chain([bound, jump(CLOSED)])))
     }
 
+    /// What is no virtual server's is what it would be without us: a ClusterIP refuses it, and with other addresses it would pass
+    /// by; here it ends, since the host itself must not answer.
     pub(super) fn closed_server_ports(&self) -> Vec<Rule> {
-        let key = Place::Service.fields();
-        let no_server = Match::NotInSet { key, set: SetId::VirtualServers.to_string() };
-        vec![self.rule([Statement::Match(no_server), Statement::Reject]).comment("no Service has this port")]
+        let cluster_ip = in_set(vec![Field::DestinationAddress], SetId::ClusterIps);
+        vec![
+            self.rule([frontend_in(Place::Service, SetId::VirtualServers), verdict(Verdict::Return)]),
+            self.rule([cluster_ip, Statement::Reject]).comment("no Service has this port"),
+            self.rule([verdict(Verdict::Drop)]).comment("not the host's either"),
+        ]
     }
 
     /// What becomes of the host's own packets before `further` rules see them. It talks to an address that it has taken on *from*

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::state::{Learnt, State};
+use super::state::{Learnt, State, Translated};
 use crate::chain::Rule;
 use crate::expr::{CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
 use crate::register::Register;
@@ -136,7 +136,7 @@ impl Machine<'_> {
             Expr::Constant { dreg, data } => put(registers, *dreg, data),
             Expr::Ct { key: CtKey::State, dreg } => put(registers, *dreg, &STATE_NEW.to_ne_bytes()),
             Expr::Ct { key: CtKey::Status, dreg } => {
-                let status = if state.translated { STATUS_DNAT } else { 0 };
+                let status = if state.translated == Translated::ByRule { STATUS_DNAT } else { 0 };
                 put(registers, *dreg, &status.to_ne_bytes());
             }
             Expr::FibType { flags, dreg } => {
@@ -258,7 +258,7 @@ fn translate(state: &mut State, registers: &Registers, address: Register, port: 
         }
     };
     state.destination_port = u16::from_be_bytes(take(registers, port, 2).try_into().unwrap_or_default());
-    state.translated = true;
+    state.translated = Translated::ByRule;
 }
 
 /// Stores bytes; the rest of the last 32-bit register becomes zero, as in the kernel.

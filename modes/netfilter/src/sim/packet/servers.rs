@@ -36,7 +36,9 @@ impl Simulated {
         for state in way.pass(HookPoint::Prerouting, new) {
             if !is_local(state.destination) {
                 let states = way.pass(HookPoint::Forward, BTreeSet::from([state]));
-                states.into_iter().for_each(|state| way.leave(state));
+                for state in states {
+                    way.leave(state);
+                }
                 continue;
             }
             let passed = way.pass_some(HookPoint::Input, BTreeSet::from([state]), i32::MIN..INPUT);

@@ -19,6 +19,17 @@ pub struct Learnt {
     pub data: Option<Data>,
 }
 
+/// Who has translated a packet's destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Translated {
+    /// Nobody.
+    Not,
+    /// A rule.
+    ByRule,
+    /// A virtual server, which does not enter it in the connection's status.
+    ByServer,
+}
+
 /// A packet under way, with what the kernel keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct State {
@@ -30,9 +41,7 @@ pub(super) struct State {
     pub(super) interface: Option<String>,
     pub(super) mark: u32,
     pub(super) priority: u32,
-    pub(super) translated: bool,
-    /// Whether a virtual server has sent it to a real one.
-    pub(super) scheduled: bool,
+    pub(super) translated: Translated,
     /// Whether it has been through the output hook and come in again.
     pub(super) is_back: bool,
     pub(super) masqueraded: bool,
@@ -50,8 +59,7 @@ impl State {
             interface: packet.interface.clone(),
             mark: 0,
             priority: 0,
-            translated: false,
-            scheduled: false,
+            translated: Translated::Not,
             is_back: false,
             masqueraded: false,
             learnt: Vec::new(),
@@ -63,13 +71,13 @@ impl State {
     }
 
     pub(super) fn scheduled(self, to: (IpAddr, u16)) -> State {
-        State { destination: to.0, destination_port: to.1, scheduled: true, ..self }
+        State { destination: to.0, destination_port: to.1, translated: Translated::ByServer, ..self }
     }
 
     pub(super) fn passed(self) -> Fate {
         Fate::Passed {
             destination: (self.destination, self.destination_port),
-            translated: self.translated || self.scheduled,
+            translated: self.translated != Translated::Not,
             masqueraded: self.masqueraded,
             learnt: self.learnt,
         }
