@@ -5,7 +5,7 @@ pub mod wiring;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use kubeweir_plan::Facts;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -48,14 +48,9 @@ async fn follow(events: &Sender<Event>) -> Result<(), Error> {
         if events.send(Event::Host(listed.facts())).await.is_err() {
             return Ok(());
         }
-        // What changed is of no interest: the host's own addresses are few, and reading them again cannot miss anything. Those
-        // of Services can be many, and must not be read again because one comes.
-        loop {
-            match changes.next().await {
-                None => return Ok(()),
-                Some((message, _)) if listed.is_outdated_by(&message) => break,
-                Some(_) => {}
-            }
+        // What changed is of no interest: reading everything again cannot miss anything.
+        if own_change(&mut changes, listed.services).await.is_none() {
+            return Ok(());
         }
         while let Ok(more) = changes.try_recv() {
             drop(more);
@@ -78,15 +73,29 @@ impl Listed {
         let own = self.addresses.iter().filter(|(index, _)| Some(*index) != self.services);
         Facts { addresses: own.map(|(_, address)| *address).filter(is_reachable).collect() }
     }
+}
 
-    /// Whether the host's own addresses may be others after this message. Some messages say that messages were lost.
-    fn is_outdated_by(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
-        match &message.payload {
-            NetlinkPayload::InnerMessage(
-                RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address),
-            ) => Some(address.header.index) != self.services,
-            _ => true,
+/// Waits for a change that is not one of Services' addresses: these can be many, and must not all be read again because one comes.
+/// `None` if there will be none. `services` is the index of their interface.
+async fn own_change<A>(
+    changes: &mut (impl Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, A)> + Unpin),
+    services: Option<u32>,
+) -> Option<()> {
+    while let Some((message, _)) = changes.next().await {
+        if is_own_change(&message, services) {
+            return Some(());
         }
+    }
+    None
+}
+
+/// Whether the message says that something of the host's own has changed, or that messages were lost.
+fn is_own_change(message: &NetlinkMessage<RouteNetlinkMessage>, services: Option<u32>) -> bool {
+    match &message.payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address),
+        ) => Some(address.header.index) != services,
+        _ => true,
     }
 }
 

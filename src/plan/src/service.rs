@@ -128,8 +128,8 @@ fn port_plan(
     let family = Family::of(cluster_ip);
     let slices = slices.iter().copied();
     let mut candidates = endpoints::candidates(slices, family, &port.name, port.protocol, &context.here);
-    if !context.weights {
-        candidates.iter_mut().for_each(|candidate| candidate.weight = Target::DEFAULT_WEIGHT);
+    for candidate in candidates.iter_mut().filter(|_| !context.weights) {
+        candidate.weight = Target::DEFAULT_WEIGHT;
     }
     let chosen = endpoints::choose(&candidates, &context.here);
     let routes = Routes::new(service, &chosen, context, holders, family);

@@ -22,8 +22,8 @@ fn options(kind: u8) -> Options {
         _ => NodePortOption::Within(vec!["10.96.250.0/24".parse().unwrap()]),
     };
     options.masquerade_all = kind > 200;
-    options.schedulers = if kind % 2 == 0 { &["rr", "lc"] } else { &[] };
-    options.weights = kind % 3 == 0;
+    options.schedulers = if kind.is_multiple_of(2) { &["rr", "lc"] } else { &[] };
+    options.weights = kind.is_multiple_of(3);
     options
 }
 

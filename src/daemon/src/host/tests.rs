@@ -37,7 +37,7 @@ fn addresses_of_services_are_not_the_hosts_own_unless_it_has_them_elsewhere_too(
 }
 
 #[test]
-fn only_what_happens_to_addresses_of_services_leaves_the_list_as_it_is() {
+fn what_happens_to_addresses_of_services_is_no_change_of_the_hosts_own() {
     let on = |index: u32| {
         let mut message = AddressMessage::default();
         message.header.index = index;
@@ -51,10 +51,10 @@ fn only_what_happens_to_addresses_of_services_leaves_the_list_as_it_is() {
         (inner(RouteNetlinkMessage::DelAddress(on(SERVICES))), [false, true]),
         (NetlinkPayload::Overrun(Vec::new()), [true, true]),
     ];
-    for (payload, outdated) in cases {
+    for (payload, is_own) in cases {
         let message = NetlinkMessage::new(NetlinkHeader::default(), payload);
-        let by = |services| Listed { addresses: Vec::new(), services }.is_outdated_by(&message);
-        assert_eq!([by(Some(SERVICES)), by(None)], outdated, "{message:?}");
+        let own = |services| is_own_change(&message, services);
+        assert_eq!([own(Some(SERVICES)), own(None)], is_own, "{message:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
@@ -15,7 +15,7 @@ use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
-use super::{RETRY, is_reachable, no_socket};
+use super::{RETRY, SERVICES_INTERFACE, is_reachable, no_socket, own_change};
 use crate::Event;
 use crate::prerequisites::{Host, Kind, Link, Port};
 
@@ -40,16 +40,16 @@ async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
     tokio::spawn(connection);
     let mut told = None;
     loop {
-        let host = read(&handle).await?;
+        let (host, services) = read(&handle).await?;
         if told.as_ref() != Some(&host) {
             told = Some(host.clone());
             if events.send(Event::Wiring(host)).await.is_err() {
                 return Ok(());
             }
         }
-        match tokio::time::timeout(LOOK_AGAIN, changes.next()).await {
+        match tokio::time::timeout(LOOK_AGAIN, own_change(&mut changes, services)).await {
             Ok(None) => return Ok(()),
-            Ok(Some(_)) => tokio::time::sleep(SETTLE).await,
+            Ok(Some(())) => tokio::time::sleep(SETTLE).await,
             Err(_) => {}
         }
         while let Ok(more) = changes.try_recv() {
@@ -58,12 +58,15 @@ async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
     }
 }
 
-async fn read(handle: &Handle) -> Result<Host, rtnetlink::Error> {
+/// The host as far as it is wired by others, and the index of the interface with Services' addresses.
+async fn read(handle: &Handle) -> Result<(Host, Option<u32>), rtnetlink::Error> {
     let mut links = BTreeMap::new();
     let mut listed = handle.link().get().execute();
     while let Some(message) = listed.try_next().await? {
         links.insert(message.header.index, link(&message));
     }
+    let services = links.iter().find(|(_, link)| link.name == SERVICES_INTERFACE).map(|(index, _)| *index);
+    services.map(|index| links.remove(&index));
     let mut listed = handle.address().get().execute();
     while let Some(message) = listed.try_next().await? {
         if let Some(link) = links.get_mut(&message.header.index) {
@@ -72,11 +75,12 @@ async fn read(handle: &Handle) -> Result<Host, rtnetlink::Error> {
     }
     note_strict_return_paths(&mut links);
     let is = |name: &str| sysctl(name).map(|value| value != 0);
-    Ok(Host {
+    let host = Host {
         forwards: ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|name| is(name).unwrap_or(false)),
         bridge_filter: ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"].map(is),
         links,
-    })
+    };
+    Ok((host, services))
 }
 
 /// A sysctl below `/proc/sys/net`, which shows the namespace of the reader.
