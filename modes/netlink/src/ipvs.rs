@@ -157,3 +157,6 @@ impl fmt::Display for Info {
         write!(f, "IPVS {major}.{minor}.{patch}, {} buckets", self.table_size)
     }
 }
+
+#[cfg(test)]
+mod tests;

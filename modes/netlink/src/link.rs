@@ -152,3 +152,6 @@ impl fmt::Display for Address {
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::attribute::{self as a, command, destination, service};
-use super::{Flags, Identity, Netmask, RealServer, Scheduling, Timeouts};
+use super::{Identity, Netmask, RealServer, Scheduling, Timeouts};
 use crate::wire::Writer;
 use crate::{Family, generic};
 
@@ -113,9 +113,8 @@ fn write_identity(identity: &Identity, w: &mut Writer) {
 
 fn write_scheduling(how: &Scheduling, w: &mut Writer) {
     w.string(service::SCHEDULER, &how.scheduler);
-    // Everything but the kernel's own flag is set or cleared; that one must stay as it is.
-    let flags = [how.flags.bits().to_ne_bytes(), (!Flags::HASHED).to_ne_bytes()].concat();
-    w.bytes(service::FLAGS, &flags);
+    // The mask lets all flags be set or cleared; the kernel looks after its own.
+    w.bytes(service::FLAGS, &[how.flags.bits().to_ne_bytes(), u32::MAX.to_ne_bytes()].concat());
     w.u32(service::TIMEOUT, how.timeout);
     match how.netmask {
         Netmask::V4(mask) => w.bytes(service::NETMASK, &mask.octets()),

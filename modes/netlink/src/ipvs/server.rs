@@ -76,6 +76,17 @@ impl Scheduling {
         let netmask = Netmask::host(family);
         Scheduling { scheduler: scheduler.into(), flags: Flags::default(), timeout: 0, netmask }
     }
+
+    /// The scheduler's flags by the names that `ipvsadm` has for them.
+    fn scheduler_flags(&self) -> impl Iterator<Item = &'static str> {
+        let names = match self.scheduler.as_str() {
+            "sh" => ["sh-fallback", "sh-port", "flag-3"],
+            "mh" => ["mh-fallback", "mh-port", "flag-3"],
+            _ => ["flag-1", "flag-2", "flag-3"],
+        };
+        let flags = [Flags::SCHEDULER_1, Flags::SCHEDULER_2, Flags::SCHEDULER_3];
+        flags.into_iter().zip(names).filter(|(flag, _)| self.flags.contains(*flag)).map(|(_, name)| name)
+    }
 }
 
 impl Flags {
@@ -94,7 +105,7 @@ impl Flags {
     /// `mh`: the client's port is part of what is hashed.
     pub const MH_PORT: Flags = Flags::SCHEDULER_2;
     /// `IP_VS_SVC_F_HASHED`: a server made with it could be listed but would never be found.
-    pub(super) const HASHED: u32 = 0x2;
+    const HASHED: u32 = 0x2;
 
     /// The flags with these bits, without the kernel's own.
     pub fn from_bits(bits: u32) -> Flags {
@@ -171,10 +182,7 @@ impl fmt::Display for Scheduling {
         if self.flags.contains(Flags::ONE_PACKET) {
             f.write_str(" -o")?;
         }
-        let names =
-            [(Flags::SCHEDULER_1, "flag-1"), (Flags::SCHEDULER_2, "flag-2"), (Flags::SCHEDULER_3, "flag-3")];
-        let set: Vec<_> =
-            names.iter().filter(|(flag, _)| self.flags.contains(*flag)).map(|(_, n)| *n).collect();
+        let set: Vec<_> = self.scheduler_flags().collect();
         if set.is_empty() { Ok(()) } else { write!(f, " -b {}", set.join(",")) }
     }
 }
