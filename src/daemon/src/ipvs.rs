@@ -1,0 +1,3 @@
+//! What IPVS mode needs around it.
+
+pub mod host;
