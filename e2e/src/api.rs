@@ -5,6 +5,7 @@
 //! a real server does rarely it does when told to: forget old versions, cut connections, refuse streaming lists, hold lists
 //! back.
 
+mod event;
 mod handler;
 mod openapi;
 mod patch;
@@ -151,6 +152,11 @@ impl StandIn {
             self.put(object);
         }
         self.shared.changed();
+    }
+
+    /// All objects of a kind.
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        self.shared.store().list(plural, "").map(|(_, object)| object.clone()).collect()
     }
 
     /// Deletes an object.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use kubeweir_cluster::notice::{self, About, Notice, Posted, Reach, Severity};
 use kubeweir_cluster::{Event, Kind, Store, api};
 use kubeweir_e2e::api::StandIn;
 use kubeweir_plan::{ObjectName, Snapshot};
@@ -237,4 +238,25 @@ fn a_watch_that_is_too_far_behind_lists_again_and_notices_what_is_gone() {
     stand_in.set_unavailable(false);
     watched.until_snapshot("the new list", |s| !has(s, "a") && has(s, "b") && has(s, "c"));
     assert_eq!(watched.lists, 2);
+}
+
+#[test]
+fn a_notice_is_told_once_and_only_of_what_is_there() {
+    let (stand_in, watched) = started();
+    stand_in.apply(&format!("{{apiVersion: v1, kind: Node, metadata: {{name: {NODE}}}}}"));
+    let post = |node: &str, about, reach, note: &str| {
+        let severity = Severity::Warning;
+        let notice = Notice { about, severity, reach, reason: "Test", action: "Test", note: note.to_owned() };
+        watched.runtime.block_on(notice::post(&watched.client, &node.into(), &notice)).unwrap()
+    };
+    let service = |name| About::Service(ObjectName::new("default", name));
+    assert_eq!(post(NODE, service("a"), Reach::Cluster, "x"), Posted::New);
+    assert_eq!(post("node-2", service("a"), Reach::Cluster, "x"), Posted::Known);
+    assert_eq!(post("node-2", service("a"), Reach::Node, "x"), Posted::New);
+    assert_eq!(post(NODE, service("a"), Reach::Cluster, "y"), Posted::New);
+    assert_eq!(post(NODE, service("never"), Reach::Cluster, "x"), Posted::Moot);
+    assert_eq!(post(NODE, About::Node, Reach::Node, &"x".repeat(2000)), Posted::New);
+    assert_eq!(post("node-2", About::Node, Reach::Node, "x"), Posted::Moot);
+    let kinds = stand_in.objects("events").into_iter().map(|event| event["regarding"]["kind"].clone());
+    assert_eq!(kinds.filter(|kind| kind == "Service").count(), 3);
 }

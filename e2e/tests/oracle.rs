@@ -61,9 +61,8 @@ impl Programmer {
                 mode.apply(difference).unwrap();
             }
             Programmer::Ipvs(mode) => {
-                let now = Instant::now();
-                let difference = mode.difference(plan, &update.services, update.node, now);
-                mode.apply(difference, now).unwrap();
+                let difference = mode.difference(plan, &update.services, update.node, Instant::now());
+                mode.apply(difference).unwrap();
             }
         }
     }

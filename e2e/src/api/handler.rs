@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Collected, Full, StreamBody};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -21,6 +21,9 @@ use super::resource::{self, Resource};
 use super::selector::Selector;
 use super::store::{Key, Refusal};
 use super::{Shared, TOKEN, openapi, patch, watch};
+
+/// API version of objects without all but their metadata.
+const METADATA: &str = "meta.k8s.io/v1";
 
 type Reply = Response<BoxBody<Bytes, io::Error>>;
 
@@ -67,6 +70,8 @@ struct Asked {
     path: String,
     query: HashMap<String, String>,
     content_type: String,
+    /// Whether a list is to hold metadata only.
+    metadata_only: bool,
     authorized: bool,
 }
 
@@ -80,6 +85,7 @@ impl Asked {
             path: request.uri().path().to_owned(),
             query: query.into_owned().collect(),
             content_type: header(CONTENT_TYPE).to_owned(),
+            metadata_only: header(ACCEPT).contains("as=PartialObjectMetadataList"),
             authorized: header(AUTHORIZATION) == format!("Bearer {TOKEN}"),
         }
     }
@@ -165,13 +171,27 @@ async fn list(shared: &Shared, target: &Target, asked: &Asked) -> Result<Reply, 
     let limit = asked.text("limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let end = from.saturating_add(limit).min(selected.len());
     let next = if end < selected.len() { format!("{end}@{at}") } else { String::new() };
+    let page = &selected[from.min(end)..end];
+    let (kind, api_version, items) = if asked.metadata_only {
+        (
+            "PartialObjectMetadata",
+            METADATA.to_owned(),
+            page.iter().map(|object| metadata_of(object)).collect(),
+        )
+    } else {
+        (target.resource.kind, target.resource.api_version(), json!(page))
+    };
     Ok(reply(
         200,
         &json!({
-            "kind": format!("{}List", target.resource.kind), "apiVersion": target.resource.api_version(),
-            "metadata": {"resourceVersion": at.to_string(), "continue": next}, "items": selected[from.min(end)..end],
+            "kind": format!("{kind}List"), "apiVersion": api_version,
+            "metadata": {"resourceVersion": at.to_string(), "continue": next}, "items": items,
         }),
     ))
+}
+
+fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": METADATA, "metadata": object["metadata"]})
 }
 
 fn single(shared: &Shared, target: &Target, asked: &Asked, body: &[u8]) -> Result<Reply, Refusal> {

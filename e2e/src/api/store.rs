@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::resource;
+use super::{event, resource};
 
 /// Plural, namespace (empty for none) and name.
 pub(crate) type Key = (&'static str, String, String);
@@ -126,6 +126,9 @@ impl Store {
     /// Creates an object that must not exist.
     pub(crate) fn create(&mut self, object: Value) -> Result<Value, Refusal> {
         let key = try_key(&object)?;
+        if key.0 == "events" {
+            event::check(&object)?;
+        }
         if self.objects.contains_key(&key) {
             return Err(Refusal::new(
                 409,

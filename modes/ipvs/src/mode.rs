@@ -44,6 +44,7 @@ pub struct Difference {
     pub servers: programmed::Difference,
     /// The tables beside them.
     pub tables: TablesDifference,
+    now: Instant,
 }
 
 /// What was done.
@@ -140,11 +141,12 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
             Known::Observed(observed, recorded) => from(observed, recorded),
             Known::Programmed(programmed) => programmed.difference(plan, changed, settings, draining, now),
         };
-        Difference { servers, tables: self.tables.difference(plan, changed, node) }
+        Difference { servers, tables: self.tables.difference(plan, changed, node), now }
     }
 
     /// Carries a difference out, in order. After an error nothing is known any more.
-    pub fn apply(&mut self, difference: Difference, now: Instant) -> Result<Applied, Error> {
+    pub fn apply(&mut self, difference: Difference) -> Result<Applied, Error> {
+        let now = difference.now;
         let known = std::mem::replace(&mut self.known, Known::Nothing);
         let sent = self.kernel.sent();
         let carried = self.carry(difference.tables, &difference.servers);
@@ -168,7 +170,7 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         programmed.context.schedulers = self.schedulers.clone();
         self.known = Known::Programmed(Box::new(programmed));
         applied.complaints = carried.complaints;
-        applied.operations += self.tend(now)?;
+        applied.operations += self.tend(now)?.operations;
         applied.requests = self.kernel.sent() - sent;
         Ok(applied)
     }
@@ -204,20 +206,33 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         self.draining.count()
     }
 
-    /// Looks at the real servers that drain and are due, and deletes those that are done. Returns how many. After an error
-    /// nothing is known any more.
-    pub fn tend(&mut self, now: Instant) -> Result<usize, Error> {
+    /// Looks at the real servers that drain and are due, and deletes those that are done. After an error nothing is known any
+    /// more.
+    pub fn tend(&mut self, now: Instant) -> Result<Applied, Error> {
+        let sent = self.kernel.sent();
+        match self.delete_drained(now) {
+            Ok(operations) => {
+                let requests = self.kernel.sent() - sent;
+                Ok(Applied { operations, requests, ..Applied::default() })
+            }
+            Err(error) => {
+                self.known = Known::Nothing;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn delete_drained(&mut self, now: Instant) -> Result<usize, kubeweir_netlink::Error> {
         let mut over: Vec<(Identity, SocketAddr)> = Vec::new();
         for identity in self.draining.ripe(now) {
-            let connections =
-                self.kernel.connections(&identity).inspect_err(|_| self.known = Known::Nothing)?;
+            let connections = self.kernel.connections(&identity)?;
             let gone = self.draining.judge(&identity, &connections, now);
             over.extend(gone.into_iter().map(|real| (identity, real)));
         }
         let requests: Vec<Request> =
             over.iter().map(|(identity, real)| Request::DeleteReal(*identity, *real)).collect();
         // Whether it was there or not: it is gone now.
-        self.kernel.execute(&requests).inspect_err(|_| self.known = Known::Nothing)?;
+        self.kernel.execute(&requests)?;
         for (identity, real) in &over {
             self.draining.take(identity, *real, Change::Over, now);
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kubeweir_netlink::ipvs::{Flags, Netmask, Scheduling};
 use kubeweir_plan::Family;
 
-/// Every scheduler that a kernel may have (`net/netfilter/ipvs/ip_vs_*.c`).
+/// Every scheduler that a kernel may have (`net/netfilter/ipvs/Kconfig`), `twos` since Linux 5.11. Whether this one has them
+/// all it says when it is asked.
 pub const KNOWN: &[&str] =
     &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf", "twos"];
 

@@ -101,9 +101,8 @@ impl Kernel for Simulated {
     fn bind(&mut self, addresses: &[IpAddr]) -> Result<Vec<Outcome>, Error> {
         self.sent += addresses.len() as u64;
         self.log.extend(addresses.iter().map(|address| format!("bind {address}")));
-        let bind = |address: &IpAddr| match self.state.bound.insert(*address) {
-            true => Ok(()),
-            false => refuse(Errno::EEXIST),
+        let bind = |address: &IpAddr| {
+            if self.state.bound.insert(*address) { Ok(()) } else { refuse(Errno::EEXIST) }
         };
         Ok(addresses.iter().map(bind).collect())
     }
@@ -111,9 +110,8 @@ impl Kernel for Simulated {
     fn unbind(&mut self, addresses: &[IpAddr]) -> Result<Vec<Outcome>, Error> {
         self.sent += addresses.len() as u64;
         self.log.extend(addresses.iter().map(|address| format!("unbind {address}")));
-        let unbind = |address: &IpAddr| match self.state.bound.remove(address) {
-            true => Ok(()),
-            false => refuse(Errno::EADDRNOTAVAIL),
+        let unbind = |address: &IpAddr| {
+            if self.state.bound.remove(address) { Ok(()) } else { refuse(Errno::EADDRNOTAVAIL) }
         };
         Ok(addresses.iter().map(unbind).collect())
     }

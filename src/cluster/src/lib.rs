@@ -5,7 +5,7 @@
 //!
 //! Invariant: before every kind's initial list has been delivered to its end there is no snapshot to be had.
 //!
-//! Reading order: [`event`], [`store`], [`convert`], [`api`], [`manifests`].
+//! Reading order: [`event`], [`store`], [`convert`], [`api`], [`manifests`]; the way back is [`notice`].
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,6 +14,7 @@ pub mod api;
 pub mod convert;
 pub mod event;
 pub mod manifests;
+pub mod notice;
 mod sloppy;
 mod store;
 

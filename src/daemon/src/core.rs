@@ -8,10 +8,14 @@ use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Pla
 
 use crate::Event;
 use crate::checks::Checks;
-use crate::mode::{Applied, Failure, Mode};
+use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
 use crate::question::Question;
+use crate::told::{LookedAt, Told};
+
+/// Shortest pause between two times that a mode is tended.
+const SHORTEST_TENDING: Duration = Duration::from_millis(100);
 
 /// All mutable state of the daemon.
 pub struct Core<M> {
@@ -24,8 +28,11 @@ pub struct Core<M> {
     checks: Checks,
     /// Triggers from before this are not counted: we were not there to react.
     born: SystemTime,
-    /// Findings told so far, so that each is told once.
-    told: BTreeMap<ObjectName, Vec<Finding>>,
+    /// Retries of tending have a pace of their own: the pass after a failed one may well succeed.
+    tending: Pace,
+    told: Told,
+    /// What findings about the Node are told of.
+    node: ObjectName,
     prerequisites: Prerequisites,
 }
 
@@ -50,6 +57,9 @@ pub struct Counts {
     pub slices: u64,
 }
 
+/// How many findings and complaints stand, by their reason. A reason that once had some stays, with none.
+pub type Reasons = BTreeMap<&'static str, u64>;
+
 /// What came of a pass.
 #[derive(Debug)]
 #[must_use]
@@ -60,12 +70,30 @@ pub struct SyncReport {
     pub whole: bool,
     /// What was done, or why nothing was.
     pub outcome: Result<Applied, Failure>,
-    /// Findings that were not there before.
+    /// Findings that were not there before. Those about the Node have no namespace.
     pub findings: Vec<(ObjectName, Finding)>,
+    /// Complaints of the mode that were not there before.
+    pub complaints: Vec<Complaint>,
+    /// How many of both stand.
+    pub standing: Reasons,
     /// Changes that are now in force, by when they happened in the cluster.
     pub triggers: Vec<Trigger>,
     /// Services in the plan.
     pub services: usize,
+}
+
+/// What came of tending the mode.
+#[derive(Debug)]
+#[must_use]
+pub struct TendReport {
+    /// How long it took.
+    pub took: Duration,
+    /// What was done, or why not.
+    pub outcome: Result<Applied, Failure>,
+    /// Complaints of the mode that were not there before.
+    pub complaints: Vec<Complaint>,
+    /// How many findings and complaints stand.
+    pub standing: Reasons,
 }
 
 /// How things stand, for health and metrics.
@@ -84,16 +112,19 @@ pub struct Standing {
 impl<M: Mode> Core<M> {
     /// A core that has seen nothing.
     pub fn new(options: Options, mode: M, pace: Pace, born: SystemTime) -> Core<M> {
+        let tending = Pace::new(SHORTEST_TENDING, pace.longest_retry());
         Core {
             store: Store::default(),
             facts: None,
+            node: ObjectName::new("", &options.node_name),
             planner: Planner::new(options),
             mode,
             checks: Checks::new(pace.longest_retry()),
             pace,
             waiting: Waiting::default(),
             born,
-            told: BTreeMap::new(),
+            tending,
+            told: Told::default(),
             prerequisites: Prerequisites::default(),
         }
     }
@@ -160,6 +191,12 @@ impl<M: Mode> Core<M> {
         complete.then(|| self.pace.due(self.has_work(), now)).flatten()
     }
 
+    /// When the mode is to be tended.
+    pub fn tend_due(&self, now: Instant) -> Option<Instant> {
+        let wanted = self.mode.is_known().then(|| self.mode.due()).flatten()?;
+        Some(wanted.max(self.tending.due(true, now)?))
+    }
+
     /// When a check of tracked flows is due.
     pub fn check_due(&self, now: Instant) -> Option<Instant> {
         self.checks.due(now)
@@ -217,11 +254,15 @@ impl<M: Mode> Core<M> {
             sources: self.planner.plan().node.local_sources.clone(),
             prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
         });
-        let outcome = program(&mut self.mode, self.planner.plan(), &update);
+        let mut outcome = program(&mut self.mode, self.planner.plan(), &update, started);
+        let looked_at = if whole { LookedAt::All } else { LookedAt::Changed(&update) };
+        let findings = self.told.news(self.planner.plan(), &update, &self.node);
         let mut report = SyncReport {
             took: now() - started,
             whole,
-            findings: self.new_findings(&update),
+            findings,
+            complaints: new_complaints(&mut self.told, &mut outcome, looked_at),
+            standing: self.told.standing().clone(),
             triggers: Vec::new(),
             services: self.planner.plan().services.len(),
             outcome,
@@ -235,32 +276,45 @@ impl<M: Mode> Core<M> {
         Some(report)
     }
 
-    fn new_findings(&mut self, update: &Update) -> Vec<(ObjectName, Finding)> {
-        let plan = self.planner.plan();
-        let mut new = Vec::new();
-        let mut tell = |name: &ObjectName, findings: &[Finding]| {
-            let told = self.told.remove(name).unwrap_or_default();
-            new.extend(findings.iter().filter(|f| !told.contains(f)).map(|f| (name.clone(), f.clone())));
-            if !findings.is_empty() {
-                self.told.insert(name.clone(), findings.to_vec());
-            }
-        };
-        for name in &update.services {
-            tell(name, plan.services.get(name).map_or(&[], |service| &service.findings));
+    /// Tends the mode, if that is due. After a failure a pass is due, which reads everything.
+    pub fn tend(&mut self, now: impl Fn() -> Instant) -> Option<TendReport> {
+        let started = now();
+        self.tend_due(started).filter(|due| *due <= started)?;
+        let mut outcome = self.mode.tend(started);
+        let ended = now();
+        self.tending.finished(outcome.is_ok(), false, ended);
+        if outcome.is_err() {
+            self.mode.forget();
+            self.pace.finished(false, false, ended);
+            self.waiting.since.get_or_insert(ended);
         }
-        if update.node {
-            tell(&ObjectName::new("", "node"), &plan.node.findings);
-        }
-        new
+        Some(TendReport {
+            took: ended - started,
+            complaints: new_complaints(&mut self.told, &mut outcome, LookedAt::Nothing),
+            standing: self.told.standing().clone(),
+            outcome,
+        })
+    }
+}
+
+/// Takes the complaints out of an outcome. A pass that failed has looked at nothing to its end.
+fn new_complaints(
+    told: &mut Told,
+    outcome: &mut Result<Applied, Failure>,
+    looked_at: LookedAt<'_>,
+) -> Vec<Complaint> {
+    match outcome {
+        Ok(applied) => told.complaints(std::mem::take(&mut applied.complaints), looked_at),
+        Err(_) => Vec::new(),
     }
 }
 
 /// Reads first where nothing is known, then commits the difference.
-fn program<M: Mode>(mode: &mut M, plan: &Plan, update: &Update) -> Result<Applied, Failure> {
+fn program<M: Mode>(mode: &mut M, plan: &Plan, update: &Update, now: Instant) -> Result<Applied, Failure> {
     if !mode.is_known() {
         mode.observe()?;
     }
-    let difference = mode.difference(plan, update);
+    let difference = mode.difference(plan, update, now);
     mode.apply(difference)
 }
 

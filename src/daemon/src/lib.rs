@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`run`], then the doors: [`host`],
-//! [`conntrack`], [`health`], [`metrics`], [`http`], and the commands.
+//! [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,13 +20,18 @@ mod event;
 pub mod health;
 pub mod host;
 pub mod http;
+pub mod ipvs;
 pub mod logging;
 pub mod metrics;
 pub mod mode;
 pub mod pace;
 pub mod prerequisites;
+mod publisher;
 pub mod question;
+pub mod recorder;
 pub mod run;
 pub mod settings;
+mod source;
+mod told;
 
 pub use event::Event;

@@ -10,7 +10,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
 
-use crate::core::{Counts, Standing, SyncReport};
+use crate::core::{Counts, Reasons, Standing, SyncReport, TendReport};
+use crate::mode::{Applied, Failure};
+use crate::recorder::Fate;
 
 /// Both families are programmed in one pass, so both get each sample.
 const FAMILIES: [IpFamily; 2] = [IpFamily { ip_family: "IPv4" }, IpFamily { ip_family: "IPv6" }];
@@ -23,6 +25,16 @@ struct IpFamily {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Code {
     code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -48,6 +60,9 @@ pub struct Metrics {
     livez: Family<Code, Counter>,
     operations: Counter,
     batches: Counter,
+    ipvs_requests: Counter,
+    findings: Family<Reason, Gauge>,
+    events: Family<Outcome, Counter>,
     last_operations: Gauge,
     services: Gauge,
     awaited: Gauge,
@@ -87,6 +102,9 @@ impl Metrics {
             livez: Family::default(),
             operations: Counter::default(),
             batches: Counter::default(),
+            ipvs_requests: Counter::default(),
+            findings: Family::default(),
+            events: Family::default(),
             last_operations: Gauge::default(),
             services: Gauge::default(),
             awaited: Gauge::default(),
@@ -147,6 +165,14 @@ impl Metrics {
             "Kernel objects touched by the last sync",
             self.last_operations.clone(),
         );
+        let help = "Requests sent to IPVS, and for the addresses that it serves";
+        r.register("ipvs_requests", help, self.ipvs_requests.clone());
+        let help =
+            "What an operator should know about Services, the Node and the kernel, by what Events call it";
+        r.register("findings", help, self.findings.clone());
+        let help =
+            "Kubernetes Events: posted, known already, moot since their object is gone, dropped or failed";
+        r.register("events", help, self.events.clone());
         r.register("services", "Services in the plan", self.services.clone());
         r.register("lists_awaited", "Kinds whose initial list is not complete", self.awaited.clone());
         let help = "What the host lacks for packets to find their way";
@@ -186,19 +212,49 @@ impl Metrics {
             observe(kind, family, report.took);
             if report.outcome.is_ok() {
                 self.last_sync.get_or_create(family).set(unix_seconds(at));
-            } else {
-                self.failures.get_or_create(family).inc();
             }
             for trigger in &report.triggers {
                 observe(&self.programming, family, at.duration_since(trigger.0).unwrap_or_default());
             }
         }
         if let Ok(applied) = &report.outcome {
-            self.operations.inc_by(applied.operations as u64);
-            self.batches.inc_by(applied.batches as u64);
             self.last_operations.set(count(applied.operations as u64));
         }
+        self.applied(&report.outcome);
+        self.stands(&report.standing);
         self.services.set(count(report.services as u64));
+    }
+
+    /// The mode was tended.
+    pub fn tended(&self, report: &TendReport) {
+        self.applied(&report.outcome);
+        self.stands(&report.standing);
+    }
+
+    fn applied(&self, outcome: &Result<Applied, Failure>) {
+        match outcome {
+            Ok(applied) => {
+                self.operations.inc_by(applied.operations as u64);
+                self.batches.inc_by(applied.batches as u64);
+                self.ipvs_requests.inc_by(applied.requests as u64);
+            }
+            Err(_) => {
+                for family in &FAMILIES {
+                    self.failures.get_or_create(family).inc();
+                }
+            }
+        }
+    }
+
+    fn stands(&self, standing: &Reasons) {
+        for (reason, number) in standing {
+            self.findings.get_or_create(&Reason { reason }).set(count(*number));
+        }
+    }
+
+    /// Something was to be told through an Event.
+    pub fn event_ended(&self, fate: Fate) {
+        self.events.get_or_create(&Outcome { outcome: fate.name() }).inc();
     }
 
     /// Tracked flows of a family were checked, and so many ended.

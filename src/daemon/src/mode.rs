@@ -1,8 +1,10 @@
-//! What the loop needs of a mode. A mode decides nothing about Services and nothing about time.
+//! What the loop needs of a mode. A mode decides nothing about Services, and time is told to it.
+
+use std::time::Instant;
 
 use kubeweir_netfilter::{CommitError, Kernel, ObserveError};
 use kubeweir_nftables::programmed::Difference;
-use kubeweir_plan::{Plan, Update};
+use kubeweir_plan::{ObjectName, Plan, Update};
 
 /// One way to program a kernel.
 pub trait Mode {
@@ -18,20 +20,50 @@ pub trait Mode {
     /// Reads the kernel.
     fn observe(&mut self) -> Result<(), Failure>;
 
-    /// What separates the kernel from the plan, given what changed since the last pass.
-    fn difference(&self, plan: &Plan, update: &Update) -> Self::Difference;
+    /// What separates the kernel from the plan, given what changed since the last pass. What begins with it, such as a
+    /// draining, begins now.
+    fn difference(&self, plan: &Plan, update: &Update, now: Instant) -> Self::Difference;
 
     /// Carries the difference out. After a failure nothing is known.
     fn apply(&mut self, difference: Self::Difference) -> Result<Applied, Failure>;
+
+    /// When the mode wants to be tended although nothing changes: something that it began comes to its end. `None` if
+    /// nothing is under way.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Carries out what is due. Asked only while the state is known and not before [`Mode::due`]; after a failure nothing is
+    /// known.
+    fn tend(&mut self, _now: Instant) -> Result<Applied, Failure> {
+        Ok(Applied::default())
+    }
 }
 
-/// What a pass did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a pass, or tending, did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Applied {
     /// Objects touched in the kernel.
     pub operations: usize,
-    /// Batches sent.
+    /// Batches sent to nf_tables.
     pub batches: usize,
+    /// Requests sent besides them.
+    pub requests: usize,
+    /// What does not go as the plan has it although nothing failed: of all that was looked at in this pass, whether told
+    /// before or not.
+    pub complaints: Vec<Complaint>,
+}
+
+/// Something that the kernel cannot do, or did not take, without the pass failing for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Complaint {
+    /// The Service that it is about; `None` for the node.
+    pub about: Option<ObjectName>,
+    /// A short name in CamelCase, the same for all complaints of the kind.
+    pub reason: &'static str,
+    /// A sentence for an operator.
+    pub text: String,
 }
 
 /// Why a pass failed.
@@ -43,11 +75,9 @@ pub enum Failure {
     /// The kernel did not take the difference.
     #[error("the change was not programmed")]
     Commit(#[from] CommitError),
-}
-
-/// What stands where IPVS mode will.
-pub fn not_built_yet() -> anyhow::Error {
-    anyhow::anyhow!("mode {} is not built yet", crate::settings::ProxyMode::Ipvs)
+    /// IPVS mode failed.
+    #[error(transparent)]
+    Ipvs(#[from] kubeweir_ipvs::Error),
 }
 
 impl<K: Kernel> Mode for kubeweir_nftables::Mode<K> {
@@ -65,12 +95,59 @@ impl<K: Kernel> Mode for kubeweir_nftables::Mode<K> {
         Ok(self.observe()?)
     }
 
-    fn difference(&self, plan: &Plan, update: &Update) -> Difference {
+    fn difference(&self, plan: &Plan, update: &Update, _now: Instant) -> Difference {
         self.difference(plan, &update.services, update.node)
     }
 
     fn apply(&mut self, difference: Difference) -> Result<Applied, Failure> {
         let done = self.apply(difference)?;
-        Ok(Applied { operations: done.operations, batches: done.batches })
+        Ok(Applied { operations: done.operations, batches: done.batches, ..Applied::default() })
     }
+}
+
+impl<K: Kernel, S: kubeweir_ipvs::kernel::Kernel> Mode for kubeweir_ipvs::Mode<K, S> {
+    type Difference = kubeweir_ipvs::Difference;
+
+    fn is_known(&self) -> bool {
+        self.is_known()
+    }
+
+    fn forget(&mut self) {
+        self.forget();
+    }
+
+    fn observe(&mut self) -> Result<(), Failure> {
+        Ok(self.observe()?)
+    }
+
+    fn difference(&self, plan: &Plan, update: &Update, now: Instant) -> kubeweir_ipvs::Difference {
+        self.difference(plan, &update.services, update.node, now)
+    }
+
+    fn apply(&mut self, difference: kubeweir_ipvs::Difference) -> Result<Applied, Failure> {
+        let done = self.apply(difference)?;
+        Ok(applied(done))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due()
+    }
+
+    fn tend(&mut self, now: Instant) -> Result<Applied, Failure> {
+        Ok(applied(self.tend(now)?))
+    }
+}
+
+fn applied(done: kubeweir_ipvs::Applied) -> Applied {
+    Applied {
+        operations: done.operations,
+        batches: done.batches,
+        requests: usize::try_from(done.requests).unwrap_or(usize::MAX),
+        complaints: done.complaints.iter().map(complaint).collect(),
+    }
+}
+
+fn complaint(complaint: &kubeweir_ipvs::carry::Complaint) -> Complaint {
+    let kubeweir_ipvs::carry::Complaint::NoScheduler { service, .. } = complaint;
+    Complaint { about: service.clone(), reason: "SchedulerUnavailable", text: complaint.to_string() }
 }

@@ -15,7 +15,7 @@ use kubeweir_plan::options::{DetectLocal, NodePortOption, Options};
 use crate::cli::Flags;
 use crate::configuration::{self, Configuration};
 
-pub use ipvs::{Ipvs, SCHEDULERS};
+pub use ipvs::Ipvs;
 
 /// Bit 14: the mark `0x4000`, as in kube-proxy.
 const MASQUERADE_BIT: u8 = 14;

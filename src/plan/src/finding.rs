@@ -73,3 +73,19 @@ impl fmt::Display for Finding {
         }
     }
 }
+
+impl Finding {
+    /// A short name in CamelCase, the same for all findings of the kind.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Finding::FrontendTaken { .. } => "FrontendTaken",
+            Finding::NoClusterIp => "NoClusterIP",
+            Finding::FqdnSlice(_) => "FQDNSlice",
+            Finding::NobodyAllowed(_) => "NobodyAllowed",
+            Finding::NodeAddressesUnknown => "NodeAddressesUnknown",
+            Finding::NoNodePortAddress(_) => "NoNodePortAddress",
+            Finding::UnknownScheduler { .. } => "UnknownScheduler",
+            Finding::InvalidWeight(..) => "InvalidWeight",
+        }
+    }
+}

@@ -12,8 +12,6 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Demo;
-use crate::mode::not_built_yet;
-use crate::settings::ProxyMode;
 use report::Spread;
 use stage::{PODS, Stage};
 
@@ -28,9 +26,6 @@ const TOLERANCE: f64 = 1.5;
 
 /// Runs the demo. Exit code 0 means that every connection went where it should.
 pub fn demo(options: &Demo) -> anyhow::Result<ExitCode> {
-    if options.proxy_mode == ProxyMode::Ipvs {
-        return Err(not_built_yet());
-    }
     // Kept here, so that it is removed also when the demo is interrupted. Namespaces need nobody to remove them.
     let manifests =
         TempDir::with_prefix("kubeweir-demo-").context("cannot make a directory for manifests")?;

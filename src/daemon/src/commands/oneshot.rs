@@ -1,5 +1,7 @@
 //! `render` and `diff`: plan once from manifests, without being a daemon.
 
+pub(crate) mod ipvs;
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -11,7 +13,6 @@ use kubeweir_plan::{Changed, Facts, Plan, Planner};
 
 use crate::cli::Flags;
 use crate::host;
-use crate::mode::not_built_yet;
 use crate::settings::{ProxyMode, Settings, Source};
 
 /// Prints a script for `nft -f` that puts our tables in place.
@@ -20,7 +21,7 @@ pub fn render(flags: &Flags) -> anyhow::Result<ExitCode> {
     let plan = plan(&settings, None)?;
     let text = match settings.mode {
         ProxyMode::Nftables => nftables_script(&plan, settings.nftables()),
-        ProxyMode::Ipvs => return Err(not_built_yet()),
+        ProxyMode::Ipvs => ipvs::script(&plan, &settings),
     };
     write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
     Ok(ExitCode::SUCCESS)
@@ -32,7 +33,7 @@ pub fn diff(flags: &Flags) -> anyhow::Result<ExitCode> {
     let plan = plan(&settings, Some(host_facts()?))?;
     let text = match settings.mode {
         ProxyMode::Nftables => nftables_difference(&plan, settings.nftables())?,
-        ProxyMode::Ipvs => return Err(not_built_yet()),
+        ProxyMode::Ipvs => ipvs::difference(&plan, &settings)?,
     };
     write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
     Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,6 +13,8 @@ use kubeweir_plan::{ObjectName, Protocol};
 
 use super::*;
 
+mod tending;
+
 type Sut = Core<kubeweir_nftables::Mode<Simulated>>;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -88,7 +90,7 @@ fn checked() -> (Sut, Instant) {
 }
 
 /// All initial lists, with these objects in them.
-fn complete(core: &mut Sut, now: Instant, objects: Vec<ClusterEvent>) {
+fn complete<M: Mode>(core: &mut Core<M>, now: Instant, objects: Vec<ClusterEvent>) {
     let begins = Kind::ALL.map(ClusterEvent::ListBegins).into_iter();
     for event in begins.chain(objects).chain(Kind::ALL.map(ClusterEvent::ListEnds)) {
         core.take(Event::Cluster(event), now);

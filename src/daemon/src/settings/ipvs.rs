@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use kubeweir_ipvs::schedulers::KNOWN;
 
 use super::{Error, invalid, prefixes};
 use crate::configuration::Configuration;
 
-/// Schedulers of the kernel (`net/netfilter/ipvs/Kconfig`), `twos` since Linux 5.11. Whether this one has them all it
-/// says when it is asked.
-pub const SCHEDULERS: [&str; 14] =
-    ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "lblc", "lblcr", "fo", "ovf", "twos"];
 /// For a Service that asks for none, as in kube-proxy.
 const SCHEDULER: &str = "rr";
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -18,9 +15,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 /// Settings of IPVS mode; the defaults where another mode is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ipvs {
-    /// One of [`SCHEDULERS`].
+    /// One of [`KNOWN`].
     pub scheduler: String,
-    /// Virtual servers with these addresses are not ours, whatever the Services say.
+    /// Virtual servers with these addresses are not deleted at a start, unless it is certain that we made them.
     pub exclude_cidrs: Vec<IpNet>,
     /// Whether the host answers and announces only addresses of the interface itself, so that nobody learns from it where
     /// balancers' addresses are.
@@ -68,9 +65,9 @@ impl Ipvs {
 fn scheduler(given: &str) -> Result<String, Error> {
     match given {
         "" => Ok(SCHEDULER.to_owned()),
-        known if SCHEDULERS.contains(&known) => Ok(known.to_owned()),
+        known if KNOWN.contains(&known) => Ok(known.to_owned()),
         other => {
-            let known = SCHEDULERS.join(", ");
+            let known = KNOWN.join(", ");
             Err(invalid("ipvs.scheduler", format!("{other:?} is not known: it can be one of {known}")))
         }
     }

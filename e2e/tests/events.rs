@@ -1,0 +1,107 @@
+//! What operators see of the daemon in the cluster: Events about Services and Nodes.
+
+use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::proxy::{Ours, Proxy};
+use kubeweir_playground::Namespace;
+use serde_json::Value;
+
+/// Two Nodes, and two Services that want the same address.
+const CLUSTER: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-2}
+status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: old, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: new, namespace: shop, creationTimestamp: '2026-01-02T00:00:00Z'}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+";
+const TAKEN: &str = "FrontendTaken";
+
+fn start(stand_in: &StandIn, name: &str) -> Proxy {
+    let node = Namespace::new(name).unwrap();
+    let kubeconfig = stand_in.listen_in(&node);
+    let flags = vec![format!("--kubeconfig={}", kubeconfig.display())];
+    let proxy = Proxy::ours(&node, &Ours { flags, name });
+    proxy.wait_for_log("synced everything");
+    proxy
+}
+
+fn told(stand_in: &StandIn, reason: &str) -> Vec<Value> {
+    let mut events = stand_in.objects("events");
+    events.retain(|event| event["reason"] == reason);
+    events
+}
+
+fn wait_for_events(proxy: &Proxy, outcome: &str, number: u64) {
+    let metric = format!("kubeweir_events_total{{outcome=\"{outcome}\"}}");
+    proxy.wait(&format!("{number} Events {outcome}"), |proxy| (proxy.count(&metric) == number).then_some(()));
+}
+
+fn standing(proxy: &Proxy) -> u64 {
+    proxy.count(&format!("kubeweir_findings{{reason=\"{TAKEN}\"}}"))
+}
+
+#[test]
+fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it() {
+    let stand_in = StandIn::start();
+    stand_in.apply(CLUSTER);
+    let first = start(&stand_in, "node-1");
+    // That it starts, and what it finds.
+    wait_for_events(&first, "posted", 2);
+    let event = told(&stand_in, TAKEN).pop().unwrap();
+    let service = stand_in.objects("services").into_iter().find(|s| s["metadata"]["name"] == "new").unwrap();
+    assert_eq!(event["regarding"]["kind"], "Service");
+    assert_eq!(event["regarding"]["uid"], service["metadata"]["uid"]);
+    assert_eq!(
+        (&event["regarding"]["name"], &event["metadata"]["namespace"]),
+        (&"new".into(), &"shop".into())
+    );
+    assert_eq!(event["note"], "10.96.0.1:80/TCP belongs to the older Service shop/old");
+    assert_eq!((&event["type"], &event["reportingController"]), (&"Warning".into(), &"kube-proxy".into()));
+    assert_eq!(event["reportingInstance"], "kube-proxy-node-1");
+    let second = start(&stand_in, "node-2");
+    wait_for_events(&second, "known", 1);
+    assert_eq!(told(&stand_in, TAKEN), [event]);
+    let nodes: Vec<Value> =
+        told(&stand_in, "Starting").iter().map(|event| event["regarding"]["name"].clone()).collect();
+    assert_eq!(nodes, ["node-1", "node-2"]);
+    assert_eq!((standing(&first), standing(&second)), (1, 1));
+    stand_in.delete("services", "shop", "old");
+    first.wait("the finding goes", |proxy| (standing(proxy) == 0).then_some(()));
+}
+
+#[test]
+fn an_api_server_that_takes_no_events_costs_nothing_but_the_events() {
+    let stand_in = StandIn::start();
+    stand_in.apply(CLUSTER);
+    stand_in.delete("services", "shop", "old");
+    let proxy = start(&stand_in, "node-1");
+    wait_for_events(&proxy, "posted", 1);
+    // Watches that are open go on.
+    stand_in.set_unavailable(true);
+    let twin = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}}}"
+        )
+    };
+    stand_in.apply(&twin("twin-1"));
+    wait_for_events(&proxy, "failed", 1);
+    stand_in.set_unavailable(false);
+    stand_in.apply(&twin("twin-2"));
+    wait_for_events(&proxy, "posted", 2);
+    assert_eq!(standing(&proxy), 2);
+    assert_eq!(told(&stand_in, TAKEN).len(), 1);
+}

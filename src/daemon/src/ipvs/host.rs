@@ -1,0 +1,184 @@
+//! What IPVS mode needs of the host before it starts: sysctls of the network namespace, and the module behind them.
+//!
+//! Forwarding is not switched on here: whoever runs a node decides that, and
+//! [`prerequisites`](crate::prerequisites) says when it is off.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::settings::Ipvs;
+
+/// Where sysctls are. What is below `net` shows the network namespace of the reader.
+pub const SYSCTLS: &str = "/proc/sys";
+/// The version of the kernel.
+const RELEASE: &str = "kernel/osrelease";
+
+const CONNTRACK: &str = "net/ipv4/vs/conntrack";
+const EXPIRE_NODEST_CONN: &str = "net/ipv4/vs/expire_nodest_conn";
+const EXPIRE_QUIESCENT_TEMPLATE: &str = "net/ipv4/vs/expire_quiescent_template";
+const CONN_REUSE_MODE: &str = "net/ipv4/vs/conn_reuse_mode";
+const ARP_IGNORE: &str = "net/ipv4/conf/all/arp_ignore";
+const ARP_ANNOUNCE: &str = "net/ipv4/conf/all/arp_announce";
+/// All that may have to be set.
+const ALL: [&str; 6] =
+    [CONNTRACK, EXPIRE_NODEST_CONN, EXPIRE_QUIESCENT_TEMPLATE, CONN_REUSE_MODE, ARP_IGNORE, ARP_ANNOUNCE];
+/// These exist as long as the module `ip_vs` is loaded.
+const OF_MODULE: &str = "net/ipv4/vs/";
+/// Reused connections fail with `conn_reuse_mode` 1 from the version that brought it until the one that mended it
+/// (d752c3645717, "ipvs: allow rescheduling of new connections when port reuse is detected"; f719e3754ee2, "ipvs: drop
+/// first packet to redirect conntrack").
+const REUSE_BROKEN: std::ops::Range<Version> = Version(4, 1)..Version(5, 9);
+
+/// Version of a kernel: major and minor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
+
+impl Version {
+    /// From what `uname -r` says.
+    pub fn of_release(release: &str) -> Option<Version> {
+        let mut numbers = release.trim().split(|c: char| !c.is_ascii_digit());
+        let mut number = || numbers.next()?.parse().ok();
+        Some(Version(number()?, number()?))
+    }
+}
+
+/// What there is: sysctls by their path below `/proc/sys`, with their values. One that is not there does not exist.
+pub type Values = BTreeMap<&'static str, i64>;
+
+/// A sysctl that has to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Path below `/proc/sys`.
+    pub path: &'static str,
+    /// The value that it must have.
+    pub value: i64,
+}
+
+/// Something that keeps IPVS mode from starting.
+#[derive(Debug)]
+pub enum Problem {
+    /// The module `ip_vs` is not loaded.
+    NoModule,
+    /// A sysctl does not exist although the module is loaded.
+    NoSysctl(&'static str),
+    /// A sysctl has another value and does not take the right one.
+    NotWritable(Write, io::Error),
+    /// The device that carries addresses cannot be made.
+    NoDevice(kubeweir_netlink::Error),
+}
+
+/// What has to be done before IPVS mode can start.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Preparation {
+    /// What has to be set.
+    pub writes: Vec<Write>,
+    /// What cannot be.
+    pub problems: Vec<Problem>,
+}
+
+/// The host cannot be prepared for IPVS mode.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is not ready for mode ipvs: {}", list(.0))]
+pub struct NotReady(pub Vec<Problem>);
+
+/// What has to be set, and what stands in the way. Pure.
+pub fn wanted(settings: &Ipvs, kernel: Option<Version>, current: &Values) -> Preparation {
+    let module = current.keys().any(|path| path.starts_with(OF_MODULE));
+    let mut preparation = Preparation::default();
+    if !module {
+        preparation.problems.push(Problem::NoModule);
+    }
+    for write in required(settings, kernel) {
+        match current.get(write.path) {
+            Some(value) if *value == write.value => {}
+            Some(_) => preparation.writes.push(write),
+            None if !module && write.path.starts_with(OF_MODULE) => {}
+            None => preparation.problems.push(Problem::NoSysctl(write.path)),
+        }
+    }
+    preparation
+}
+
+/// Sets what differs, below this directory, usually [`SYSCTLS`]. Returns what was set.
+pub fn prepare(root: &Path, settings: &Ipvs) -> Result<Vec<Write>, NotReady> {
+    let kernel = std::fs::read_to_string(root.join(RELEASE)).ok();
+    let kernel = kernel.and_then(|release| Version::of_release(&release));
+    let Preparation { writes, mut problems } = wanted(settings, kernel, &read(root));
+    for write in &writes {
+        if let Err(error) = std::fs::write(root.join(write.path), write.value.to_string()) {
+            problems.push(Problem::NotWritable(*write, error));
+        }
+    }
+    if problems.is_empty() { Ok(writes) } else { Err(NotReady(problems)) }
+}
+
+fn required(settings: &Ipvs, kernel: Option<Version>) -> Vec<Write> {
+    let mut required = vec![
+        // Without it packets of virtual servers are not masqueraded.
+        Write { path: CONNTRACK, value: 1 },
+        // Connections to an endpoint that is gone end, instead of hanging.
+        Write { path: EXPIRE_NODEST_CONN, value: 1 },
+        // Session affinity to an endpoint that is drained ends.
+        Write { path: EXPIRE_QUIESCENT_TEMPLATE, value: 1 },
+    ];
+    if kernel.is_some_and(|kernel| REUSE_BROKEN.contains(&kernel)) {
+        required.push(Write { path: CONN_REUSE_MODE, value: 0 });
+    }
+    if settings.strict_arp {
+        required.extend([Write { path: ARP_IGNORE, value: 1 }, Write { path: ARP_ANNOUNCE, value: 2 }]);
+    }
+    required
+}
+
+fn read(root: &Path) -> Values {
+    let value = |path: &'static str| {
+        let text = std::fs::read_to_string(root.join(path)).ok()?;
+        Some((path, text.trim().parse().ok()?))
+    };
+    ALL.into_iter().filter_map(value).collect()
+}
+
+/// As `sysctl` names it.
+fn name(path: &str) -> String {
+    path.replace('/', ".")
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", name(self.path), self.value)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::NoModule => {
+                write!(f, "the kernel's module ip_vs is not loaded: run `modprobe ip_vs` on the host")
+            }
+            Problem::NoSysctl(path) if *path == CONNTRACK => {
+                write!(f, "there is no {}: the kernel is built without CONFIG_IP_VS_NFCT", name(path))
+            }
+            Problem::NoSysctl(path) => write!(f, "there is no {} in this kernel", name(path)),
+            Problem::NoDevice(error) => {
+                write!(
+                    f,
+                    "the device {} cannot be made ({error}): run `modprobe dummy` on the host",
+                    kubeweir_ipvs::DEVICE
+                )
+            }
+            Problem::NotWritable(write, error) => {
+                write!(f, "{write} cannot be set ({error}): mount /proc/sys writable, or set it on the host")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Starting IPVS mode: everything that it needs of the host is looked at before anything is said to be missing.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kubeweir_ipvs::kernel::Kernel;
+use kubeweir_ipvs::{Client, Mode};
+use kubeweir_netlink::Error;
+use kubeweir_netlink::ipvs::Timeouts;
+use tracing::info;
+
+use super::host::{self, NotReady, Problem, SYSCTLS};
+use crate::settings::{Ipvs, Settings};
+
+/// The mode on this host's kernel, which is prepared for it.
+pub(crate) fn mode(settings: &Settings) -> anyhow::Result<Mode<kubeweir_netfilter::Client, Client>> {
+    let mut servers = prepared(&settings.ipvs)?;
+    set_timeouts(&mut servers, &settings.ipvs)?;
+    let tables = kubeweir_netfilter::Client::open().context("nf_tables cannot be reached")?;
+    let (options, schedulers) = settings.servers();
+    Ok(Mode::new(tables, servers, options, schedulers))
+}
+
+/// A client of a kernel that has all it takes. Asking for IPVS lets the kernel load it, so that comes first.
+fn prepared(settings: &Ipvs) -> anyhow::Result<Client> {
+    let opened = Client::open();
+    let mut problems = match host::prepare(Path::new(SYSCTLS), settings) {
+        Ok(written) => {
+            for write in written {
+                info!(%write, "sysctl set");
+            }
+            Vec::new()
+        }
+        Err(NotReady(problems)) => problems,
+    };
+    match opened {
+        Ok(mut client) => {
+            problems.extend(client.prepare().err().map(Problem::NoDevice));
+            if problems.is_empty() { Ok(client) } else { Err(NotReady(problems).into()) }
+        }
+        Err(Error::NoFamily { .. }) if !problems.is_empty() => Err(NotReady(problems).into()),
+        Err(error) => Err(error).context("IPVS cannot be reached"),
+    }
+}
+
+/// Timeouts hold for the whole network namespace; 0 keeps what there is. Parts of a second count as one.
+fn set_timeouts(client: &mut Client, settings: &Ipvs) -> anyhow::Result<()> {
+    let seconds = |time: std::time::Duration| {
+        let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        u32::try_from(whole).unwrap_or(u32::MAX)
+    };
+    let wanted = Timeouts {
+        tcp: seconds(settings.tcp_timeout),
+        tcp_fin: seconds(settings.tcp_fin_timeout),
+        udp: seconds(settings.udp_timeout),
+    };
+    if wanted == Timeouts::default() {
+        return Ok(());
+    }
+    client.ipvs().set_timeouts(&wanted).context("the timeouts of IPVS cannot be set")
+}
