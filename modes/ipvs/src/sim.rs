@@ -18,13 +18,16 @@ pub struct Simulated {
     pub has_device: bool,
     /// Schedulers that it lacks.
     pub lacks: BTreeSet<String>,
+    /// Whether real servers of which nothing else is said have a connection.
+    pub is_busy: bool,
     /// Connections of real servers.
     pub connections: BTreeMap<(Identity, SocketAddr), u32>,
     /// Requests that are refused with this error.
     pub refuses: BTreeMap<Identity, Errno>,
     /// All changes, in order, refused or not.
     pub log: Vec<String>,
-    sent: u64,
+    /// Requests so far.
+    pub sent: u64,
 }
 
 fn refuse(errno: Errno) -> Outcome {
@@ -119,7 +122,9 @@ impl Kernel for Simulated {
     fn connections(&mut self, server: &Identity) -> Result<BTreeMap<SocketAddr, u32>, Error> {
         self.sent += 1;
         let real = self.state.servers.get(server).into_iter().flat_map(|server| server.real.keys());
-        let count = |real: &SocketAddr| self.connections.get(&(*server, *real)).copied().unwrap_or(0);
+        let count = |real: &SocketAddr| {
+            self.connections.get(&(*server, *real)).copied().unwrap_or(u32::from(self.is_busy))
+        };
         Ok(real.map(|real| (*real, count(real))).collect())
     }
 

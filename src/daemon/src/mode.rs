@@ -143,11 +143,12 @@ fn applied(done: kubeweir_ipvs::Applied) -> Applied {
         operations: done.operations,
         batches: done.batches,
         requests: usize::try_from(done.requests).unwrap_or(usize::MAX),
-        complaints: done.complaints.iter().map(complaint).collect(),
+        complaints: done.complaints.into_iter().map(complaint).collect(),
     }
 }
 
-fn complaint(complaint: &kubeweir_ipvs::carry::Complaint) -> Complaint {
+fn complaint(complaint: kubeweir_ipvs::carry::Complaint) -> Complaint {
+    let text = complaint.to_string();
     let kubeweir_ipvs::carry::Complaint::NoScheduler { service, .. } = complaint;
-    Complaint { about: service.clone(), reason: "SchedulerUnavailable", text: complaint.to_string() }
+    Complaint { about: service, reason: "SchedulerUnavailable", text }
 }

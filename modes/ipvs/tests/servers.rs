@@ -1,0 +1,206 @@
+//! What IPVS mode asks of the kernel, in which order, and how real servers go.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{Cluster, PATIENCE, endpoint, port, real, server, service};
+use kubeweir_ipvs::Error;
+use kubeweir_ipvs::carry::Complaint;
+use kubeweir_ipvs::kernel::ObservedServer;
+use kubeweir_ipvs::sim::Simulated;
+use kubeweir_netlink::ipvs::{Flags, Identity, RealServer, Scheduling};
+use kubeweir_netlink::{Errno, Family};
+use kubeweir_plan::{Changed, Protocol};
+
+const TCP: Protocol = Protocol::Tcp;
+
+#[test]
+fn one_endpoint_among_two_thousand_services_is_a_handful_of_requests() {
+    let mut cluster = Cluster::new(2000);
+    let done = cluster.endpoints(7, vec![endpoint(7, 1), endpoint(7, 2), endpoint(7, 4)]);
+    // A new real server, weight 0 for the old one, its connections counted, and it goes. The table has no part in it.
+    assert_eq!((done.requests, done.batches), (4, 0));
+    assert_eq!(cluster.weights(server(7, TCP)), [(1, 1), (2, 1), (4, 1)]);
+    cluster.restart();
+    let started = cluster.sync(&Changed::default()).unwrap();
+    assert_eq!((started.operations, started.batches), (0, 0), "a restart changes nothing");
+}
+
+#[test]
+fn everything_is_ready_before_an_address_is_taken_on_and_given_up_before_it_goes() {
+    let mut cluster = Cluster::before_start(Simulated::default());
+    cluster.snapshot.put_slice(common::slice(1, vec![endpoint(1, 1)]).into());
+    cluster.put(service(1));
+    let log = std::mem::take(&mut cluster.mode.kernel().log);
+    assert_eq!(
+        log,
+        ["-A -t 10.96.0.1:80 -s rr", "-a -t 10.96.0.1:80 -r 172.0.1.1:8080 -m -w 1", "bind 10.96.0.1"]
+    );
+    let changed = cluster.snapshot.remove_service(&common::name(1));
+    cluster.sync(&changed).unwrap();
+    assert_eq!(cluster.mode.kernel().log, ["unbind 10.96.0.1", "-D -t 10.96.0.1:80"]);
+}
+
+#[test]
+fn a_real_server_with_connections_drains_and_is_deleted_when_it_has_none() {
+    let mut cluster = Cluster::new(1);
+    cluster.connect(0, TCP, 3, 2);
+    cluster.endpoints(0, vec![endpoint(0, 1), endpoint(0, 2)]);
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (2, 1), (3, 0)]);
+    let due = cluster.mode.due().unwrap();
+    assert!(due <= cluster.now + Duration::from_secs(1), "not a minute's poll");
+    cluster.connect(0, TCP, 3, 0);
+    assert_eq!(cluster.mode.tend(due).unwrap().operations, 1);
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (2, 1)]);
+    assert_eq!(cluster.mode.due(), None);
+}
+
+#[test]
+fn draining_ends_at_the_deadline_which_starts_when_the_endpoint_is_gone() {
+    let mut cluster = Cluster::new(1);
+    cluster.connect(0, TCP, 3, 2);
+    let mut leaving = endpoint(0, 3);
+    (leaving.ready, leaving.terminating) = (false, true);
+    cluster.endpoints(0, vec![endpoint(0, 1), leaving]);
+    cluster.now += 10 * PATIENCE;
+    let _ = cluster.mode.tend(cluster.now).unwrap();
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (3, 0)], "it is still there");
+    cluster.endpoints(0, vec![endpoint(0, 1)]);
+    let _ = cluster.mode.tend(cluster.now + PATIENCE - Duration::from_secs(1)).unwrap();
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (3, 0)]);
+    let _ = cluster.mode.tend(cluster.now + PATIENCE).unwrap();
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1)]);
+}
+
+#[test]
+fn an_endpoint_that_comes_back_while_it_drains_only_gets_its_weight_again() {
+    let mut cluster = Cluster::new(1);
+    cluster.connect(0, TCP, 3, 2);
+    cluster.endpoints(0, vec![endpoint(0, 1)]);
+    cluster.mode.kernel().log.clear();
+    cluster.endpoints(0, vec![endpoint(0, 1), endpoint(0, 3)]);
+    assert_eq!(cluster.mode.kernel().log, ["-e -t 10.96.0.0:80 -r 172.0.0.3:8080 -m -w 1"]);
+    assert_eq!(cluster.mode.draining(), 0);
+}
+
+#[test]
+fn a_datagram_server_that_is_gone_goes_at_once_and_one_that_still_serves_may_stay() {
+    let mut cluster = Cluster::new(1);
+    let mut dns = service(0);
+    dns.ports = [port(Protocol::Udp)].into();
+    cluster.put(dns);
+    cluster.connect(0, Protocol::Udp, 3, 5);
+    cluster.connect(0, Protocol::Udp, 2, 5);
+    let mut leaving = endpoint(0, 3);
+    (leaving.ready, leaving.terminating) = (false, true);
+    cluster.endpoints(0, vec![endpoint(0, 1), leaving]);
+    assert_eq!(cluster.weights(server(0, Protocol::Udp)), [(1, 1), (3, 0)]);
+    cluster.endpoints(0, vec![endpoint(0, 1)]);
+    assert_eq!(cluster.weights(server(0, Protocol::Udp)), [(1, 1)]);
+}
+
+#[test]
+fn a_restart_leaves_no_wanted_real_server_at_weight_0_and_drains_what_is_not_wanted() {
+    let mut cluster = Cluster::new(1);
+    cluster.connect(0, TCP, 3, 2);
+    cluster.endpoints(0, vec![endpoint(0, 1)]);
+    cluster.restart();
+    cluster.sync(&Changed::default()).unwrap();
+    assert_eq!((cluster.weights(server(0, TCP)), cluster.mode.draining()), (vec![(1, 1), (3, 0)], 1));
+    cluster.restart();
+    let changed = cluster.snapshot.put_slice(common::slice(0, vec![endpoint(0, 1), endpoint(0, 3)]).into());
+    cluster.sync(&changed).unwrap();
+    assert_eq!((cluster.weights(server(0, TCP)), cluster.mode.draining()), (vec![(1, 1), (3, 1)], 0));
+}
+
+#[test]
+fn virtual_servers_of_others_survive_and_what_we_left_behind_does_not() {
+    let mut kernel = Simulated::default();
+    let scheduling = Scheduling::new("wlc", Family::V4);
+    let at: SocketAddr = "172.31.0.1:80".parse().unwrap();
+    let real = [(at, RealServer::masqueraded(at, 5))].into();
+    let foreign = ObservedServer { scheduling: scheduling.clone(), real };
+    let foreign_at = |text: &str| Identity::at(6, text.parse().unwrap());
+    for place in ["203.0.113.99:80", "192.0.2.1:8443"] {
+        kernel.state.servers.insert(foreign_at(place), foreign.clone());
+    }
+    let mark = Identity::Mark { family: Family::V4, mark: 7.try_into().unwrap() };
+    kernel.state.servers.insert(mark, foreign.clone());
+    // What kube-proxy in IPVS mode leaves: a virtual server at an address on the device.
+    kernel.state.bound.insert("10.96.9.9".parse().unwrap());
+    kernel.state.servers.insert(foreign_at("10.96.9.9:80"), foreign.clone());
+    let mut cluster = Cluster::before_start(kernel);
+    let mut with_node_port = service(1);
+    with_node_port.ports[0].node_port = 30_080;
+    cluster.put(with_node_port.clone());
+    let places = |cluster: &mut Cluster| -> Vec<String> {
+        cluster.mode.kernel().state.servers.keys().map(ToString::to_string).collect()
+    };
+    let theirs = ["TCP 192.0.2.1:8443", "TCP 203.0.113.99:80", "FWM 7"];
+    let with_ours =
+        ["TCP 10.96.0.1:80", "TCP 192.0.2.1:8443", "TCP 192.0.2.1:30080", "TCP 203.0.113.99:80", "FWM 7"];
+    assert_eq!(places(&mut cluster), with_ours);
+    // Gone while no process ran: the table knows that the NodePort was ours.
+    cluster.snapshot.remove_service(&common::name(1));
+    cluster.restart();
+    cluster.sync(&Changed::default()).unwrap();
+    assert_eq!(places(&mut cluster), theirs);
+    assert_eq!(cluster.mode.kernel().state.servers[&mark], foreign, "untouched");
+}
+
+#[test]
+fn a_scheduler_that_the_kernel_lacks_is_replaced_and_named() {
+    let mut kernel = Simulated::default();
+    kernel.lacks.insert("mh".to_owned());
+    let mut cluster = Cluster::before_start(kernel);
+    cluster.snapshot.put_slice(common::slice(1, vec![endpoint(1, 1)]).into());
+    let mut picky = service(1);
+    picky.scheduler = Some("mh".into());
+    let done = cluster.put(picky.clone());
+    let complaint =
+        Complaint::NoScheduler { service: Some(common::name(1)), lacking: "mh".into(), instead: "rr".into() };
+    assert_eq!(done.complaints, [complaint]);
+    assert_eq!(cluster.mode.kernel().state.servers[&server(1, TCP)].scheduling.scheduler, "rr");
+    picky.affinity = Some(300);
+    cluster.put(picky);
+    let scheduling = &cluster.mode.kernel().state.servers[&server(1, TCP)].scheduling;
+    assert_eq!((scheduling.scheduler.as_str(), scheduling.flags), ("rr", Flags::PERSISTENT));
+}
+
+#[test]
+fn what_one_object_is_refused_keeps_no_other_from_being_programmed_and_is_tried_again() {
+    let mut kernel = Simulated::default();
+    kernel.refuses.insert(server(1, TCP), Errno::EINVAL);
+    let mut cluster = Cluster::before_start(kernel);
+    let mut changed = cluster.snapshot.put_service(service(1).into());
+    changed.merge(cluster.snapshot.put_service(service(2).into()));
+    let refused = cluster.sync(&changed).unwrap_err();
+    assert!(matches!(&refused, Error::Refused(failed) if failed.len() == 1));
+    assert!(
+        refused.to_string().contains("-A -t 10.96.0.1:80 -s rr for Service default/service-1"),
+        "{refused}"
+    );
+    assert!(cluster.mode.kernel().state.servers.contains_key(&server(2, TCP)));
+    cluster.mode.kernel().refuses.clear();
+    let done = cluster.sync(&Changed::default()).unwrap();
+    assert_eq!(done.operations, 1, "only what was missing");
+}
+
+#[test]
+fn policy_local_and_weights_do_not_cost_more_than_they_are() {
+    let mut cluster = Cluster::new(1);
+    let changed = cluster.snapshot.put_slice(
+        kubeweir_plan::input::EndpointSlice {
+            weight: Some("3".into()),
+            ..common::slice(0, vec![endpoint(0, 1), endpoint(0, 2)])
+        }
+        .into(),
+    );
+    let done = cluster.sync(&changed).unwrap();
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 3), (2, 3)]);
+    // Two weights, and the third endpoint: weight 0, count, delete.
+    assert_eq!(done.requests, 2 + 3);
+    assert_eq!(real(0, 1).port(), 8080);
+}
