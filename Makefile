@@ -2,12 +2,14 @@
 
 SHELL := /bin/bash
 PACKAGES := gcc libc6-dev nftables iproute2
+# What other kernels need, in an emulator: the emulator, its first programs, and what unpacks a Debian kernel.
+GUEST_PACKAGES := qemu-system-x86 busybox-static kmod xz-utils zstd
 # What tests need besides: witnesses, never part of the product.
-TEST_PACKAGES := conntrack
+TEST_PACKAGES := conntrack ipvsadm strace $(GUEST_PACKAGES)
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test bench lint advisories fmt fuzz setup setup-test
+.PHONY: demo test bench lint advisories fmt fuzz vm guest-kernels setup setup-guest setup-test
 
 demo: setup
 	$(CARGO) build --release
@@ -44,6 +46,18 @@ fuzz: setup
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(FUZZ_TARGET) -- -max_total_time=$(FUZZ_SECONDS)
 
+# A shell with the host's files under another kernel: KERNEL is a name of e2e/guest/kernels.txt. Ctrl-A X ends it.
+KERNEL ?= 6.1
+vm: setup-guest
+	e2e/guest/kernels.sh $(GUEST_KERNELS) $(KERNEL)
+	$(CARGO) build --locked
+	$(CARGO) run --quiet --locked -p kubeweir-e2e --bin kubeweir-vm -- $(KERNEL)
+
+# Downloads Debian's kernels for guests and installs nothing. KERNELS="newest" fetches that one instead of those of every run.
+GUEST_KERNELS := $(or $(CARGO_TARGET_DIR),target)/guest
+guest-kernels: setup-guest
+	e2e/guest/kernels.sh $(GUEST_KERNELS) $(KERNELS)
+
 define install
 	@missing=""; for package in $(1); do \
 		dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
@@ -56,7 +70,10 @@ endef
 setup:
 	$(call install,$(PACKAGES))
 
+setup-guest:
+	$(call install,$(GUEST_PACKAGES))
+
 # `kubectl` is a witness in tests; Debian's package has it where nothing newer is installed.
-setup-test: setup
+setup-test: setup guest-kernels
 	$(call install,$(TEST_PACKAGES))
 	@command -v kubectl >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends kubernetes-client; }

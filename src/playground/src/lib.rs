@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod guest;
 mod link;
 mod namespace;
 mod overlay;
@@ -16,6 +17,7 @@ mod sctp;
 mod server;
 mod talker;
 
+pub use guest::{Guest, GuestError, Kernel, Shell};
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};
 pub use overlay::{Mac, Vxlan};
