@@ -1,10 +1,13 @@
 //! Laws of the planner, on random clusters and random orders of events.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kubeweir_plan::endpoints::{Here, candidates};
 use kubeweir_plan::fixtures::{Event, NODE, World};
 use kubeweir_plan::options::{DetectLocal, NodePortOption};
-use kubeweir_plan::{Changed, Options, Planner, lint::lint};
+use kubeweir_plan::{Changed, Options, Planner, Target, lint::lint};
 use proptest::prelude::*;
 
 fn options(kind: u8) -> Options {
@@ -67,5 +70,29 @@ proptest! {
         let mut planner = everything(&world, &options(0));
         let update = planner.update(&world.snapshot, &world.facts, &all);
         prop_assert!(update.services.is_empty() && !update.node);
+    }
+
+    #[test]
+    fn every_endpoint_is_in_a_pool_or_among_the_others(
+        numbers in proptest::collection::vec(any::<u64>(), 1..40),
+        kind in any::<u8>(),
+    ) {
+        let options = options(kind);
+        let mut world = World::default();
+        for number in numbers {
+            let _ = world.happen(Event::drawn(number));
+        }
+        let zone = world.snapshot.node().and_then(|node| node.zone.clone());
+        let here = Here { node: NODE.into(), zone };
+        for (name, service) in &everything(&world, &options).plan().services {
+            for port in &service.ports {
+                let slices = world.snapshot.slices_of(name);
+                let all = candidates(slices, port.family, &port.key.port, port.key.protocol, &here);
+                let all: Vec<SocketAddr> = all.iter().map(|candidate| candidate.socket).collect();
+                let pooled = port.pools().into_iter().flat_map(|pool| pool.targets.iter().map(Target::socket));
+                let known: BTreeSet<SocketAddr> = pooled.chain(port.others.iter().copied()).collect();
+                prop_assert_eq!(known.into_iter().collect::<Vec<_>>(), all, "{}", &port.key);
+            }
+        }
     }
 }
