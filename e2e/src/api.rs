@@ -56,6 +56,7 @@ pub(crate) struct Shared {
 pub(crate) struct Faults {
     refuse_streaming: bool,
     hold: Option<&'static str>,
+    forbid: Option<&'static str>,
     unavailable: bool,
     requests: Vec<String>,
 }
@@ -190,6 +191,16 @@ impl StandIn {
     pub fn release(&self) {
         self.shared.faults().hold = None;
         self.shared.version.send_modify(|_| {});
+    }
+
+    /// Lets nobody change objects of one kind, as a role without those verbs would.
+    pub fn forbid(&self, plural: &'static str) {
+        self.shared.faults().forbid = Some(plural);
+    }
+
+    /// Lets everybody change everything again.
+    pub fn permit(&self) {
+        self.shared.faults().forbid = None;
     }
 
     /// Answers 503 to everything, or not any more.

@@ -83,14 +83,13 @@ fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it()
 }
 
 #[test]
-fn an_api_server_that_takes_no_events_costs_nothing_but_the_events() {
+fn without_the_permission_everything_but_the_events_goes_on() {
     let stand_in = StandIn::start();
     stand_in.apply(CLUSTER);
-    stand_in.delete("services", "shop", "old");
+    stand_in.delete("services", "shop", "new");
+    stand_in.forbid("events");
     let proxy = start(&stand_in, "node-1");
-    wait_for_events(&proxy, "posted", 1);
-    // Watches that are open go on.
-    stand_in.set_unavailable(true);
+    wait_for_events(&proxy, "failed", 1);
     let twin = |name: &str| {
         format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, \
@@ -98,10 +97,12 @@ fn an_api_server_that_takes_no_events_costs_nothing_but_the_events() {
         )
     };
     stand_in.apply(&twin("twin-1"));
-    wait_for_events(&proxy, "failed", 1);
-    stand_in.set_unavailable(false);
+    wait_for_events(&proxy, "failed", 2);
+    assert_eq!(proxy.log().matches("an Event was not posted").count(), 1);
+    stand_in.permit();
     stand_in.apply(&twin("twin-2"));
-    wait_for_events(&proxy, "posted", 2);
+    wait_for_events(&proxy, "posted", 1);
     assert_eq!(standing(&proxy), 2);
     assert_eq!(told(&stand_in, TAKEN).len(), 1);
+    assert_eq!(proxy.health("/healthz").unwrap().0, 200);
 }

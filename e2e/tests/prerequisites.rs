@@ -21,7 +21,7 @@ fn judged(topology: &Topology, manifests: &TempDir, flags: &[&str]) -> Proxy {
 fn told(proxy: &Proxy) -> BTreeSet<String> {
     let log = proxy.log();
     let lines = log.lines().filter(|line| line.contains("finding=") && !line.contains("mended"));
-    lines.map(|line| line.split_once("run: ").unwrap().1.to_owned()).collect()
+    lines.map(|line| line.split_once("publisher: ").unwrap().1.to_owned()).collect()
 }
 
 /// Starts the daemon in this network, with these sysctls of the node, and compares all that it tells.

@@ -55,6 +55,9 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         return refused(&Refusal::new(404, "NotFound", "the server could not find the requested resource"));
     };
     let target = Target::new(resource, &parts);
+    if asked.method != Method::GET && shared.faults().forbid == Some(resource.plural) {
+        return refused(&Refusal::new(403, "Forbidden", format!("{} is forbidden", resource.plural)));
+    }
     match (&asked.method, target.name.is_empty()) {
         (&Method::GET, true) if asked.flag("watch") => watching(shared, &target, &asked),
         (&Method::GET, true) => {

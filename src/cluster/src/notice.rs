@@ -127,7 +127,9 @@ fn event(notice: &Notice, node: &str, uid: &str, now: Timestamp) -> Event {
     let hash = hash(&[uid, notice.reason, text, distinct]);
     let suffix = format!(".{hash:016x}");
     let subject = regarding.name.as_deref().unwrap_or_default();
-    let name = format!("{}{suffix}", cut(subject, LONGEST_NAME - suffix.len()));
+    // A part of a name may not end with a dash.
+    let subject = cut(subject, LONGEST_NAME - suffix.len()).trim_end_matches(['-', '.']);
+    let name = format!("{subject}{suffix}");
     let namespace = regarding.namespace.clone().unwrap_or_else(|| NAMESPACE_OF_NODES.to_owned());
     Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
@@ -239,6 +241,8 @@ mod tests {
         let event = event(&long, &"n".repeat(253), "u-1", at(0));
         assert_eq!(event.note.unwrap().len(), 1024);
         assert_eq!(event.metadata.name.unwrap().len(), 253);
+        let dashed = super::event(&long, &format!("{}-{}", "n".repeat(235), "n".repeat(17)), "u-1", at(0));
+        assert!(dashed.metadata.name.unwrap().starts_with(&format!("{}.", "n".repeat(235))));
         assert_eq!(event.reporting_instance.unwrap().len(), 128);
         assert_eq!(cut("\u{e9}\u{e9}", 3), "\u{e9}");
         assert_eq!(cut("ab", 3), "ab");

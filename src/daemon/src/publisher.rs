@@ -52,7 +52,9 @@ impl Publisher {
         let took = report.took.as_secs_f64();
         for (name, finding) in &report.findings {
             warn!(%name, reason = finding.reason(), "{finding}");
-            self.recorder.tell(of_finding(name, finding));
+            if let Some(notice) = of_finding(name, finding) {
+                self.recorder.tell(notice);
+            }
         }
         self.complain(&report.complaints);
         match &report.outcome {
@@ -133,17 +135,18 @@ fn starting() -> Notice {
     }
 }
 
-/// What is found of a Service every node finds.
-fn of_finding(name: &ObjectName, finding: &Finding) -> Notice {
-    let is_service = !name.namespace.is_empty();
-    Notice {
-        about: if is_service { About::Service(name.clone()) } else { About::Node },
+/// What is found of a Service every node finds. What is found of the Node, such as that it has one family only, is
+/// often meant so: that stays in the log.
+fn of_finding(name: &ObjectName, finding: &Finding) -> Option<Notice> {
+    let notice = || Notice {
+        about: About::Service(name.clone()),
         severity: Severity::Warning,
-        reach: if is_service { Reach::Cluster } else { Reach::Node },
+        reach: Reach::Cluster,
         reason: finding.reason(),
         action: "Plan",
         note: finding.to_string(),
-    }
+    };
+    (!name.namespace.is_empty()).then(notice)
 }
 
 /// Kernels differ.
@@ -186,21 +189,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_found_of_services_is_told_once_for_the_cluster_and_the_rest_by_each_node() {
+    fn what_is_found_of_services_is_told_for_the_cluster_and_what_kernels_lack_by_each_node() {
         let of = |notice: Notice| (notice.about, notice.reach, notice.reason);
         let name = ObjectName::new("shop", "web");
         let service = About::Service(name.clone());
-        assert_eq!(
-            of(of_finding(&name, &Finding::NoClusterIp)),
-            (service.clone(), Reach::Cluster, "NoClusterIP")
-        );
-        let node = of(of_finding(&ObjectName::new("", "node-1"), &Finding::NodeAddressesUnknown));
-        assert_eq!(node, (About::Node, Reach::Node, "NodeAddressesUnknown"));
+        let told = of_finding(&name, &Finding::NoClusterIp).unwrap();
+        assert_eq!(of(told), (service.clone(), Reach::Cluster, "NoClusterIP"));
+        assert_eq!(of_finding(&ObjectName::new("", "node-1"), &Finding::NodeAddressesUnknown), None);
         let complaint =
             |about| Complaint { about, reason: "SchedulerUnavailable", text: "no sed here".to_owned() };
         let told = of_complaint(&complaint(Some(name)));
         assert_eq!(told.note, "no sed here");
         assert_eq!(of(told), (service, Reach::Node, "SchedulerUnavailable"));
-        assert_eq!(of_complaint(&complaint(None)).about, About::Node);
+        assert_eq!(of(of_complaint(&complaint(None))), (About::Node, Reach::Node, "SchedulerUnavailable"));
     }
 }

@@ -86,7 +86,7 @@ impl fmt::Display for ProxyMode {
 
 /// There is no such mode.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not one of nftables, ipvs and iptables")]
+#[error("{0:?} is not one of nftables and ipvs")]
 pub struct UnknownMode(String);
 
 impl FromStr for ProxyMode {

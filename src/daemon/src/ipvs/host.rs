@@ -26,9 +26,8 @@ const ALL: [&str; 6] =
     [CONNTRACK, EXPIRE_NODEST_CONN, EXPIRE_QUIESCENT_TEMPLATE, CONN_REUSE_MODE, ARP_IGNORE, ARP_ANNOUNCE];
 /// These exist as long as the module `ip_vs` is loaded.
 const OF_MODULE: &str = "net/ipv4/vs/";
-/// Reused connections fail with `conn_reuse_mode` 1 from the version that brought it until the one that mended it
-/// (d752c3645717, "ipvs: allow rescheduling of new connections when port reuse is detected"; f719e3754ee2, "ipvs: drop
-/// first packet to redirect conntrack").
+/// From the version that brought `conn_reuse_mode` until the one that mended it (f0a5e4d7a594, "ipvs: allow connection reuse
+/// for unconfirmed conntrack"), a client that uses a port again waits a second for each connection.
 const REUSE_BROKEN: std::ops::Range<Version> = Version(4, 1)..Version(5, 9);
 
 /// Version of a kernel: major and minor.
