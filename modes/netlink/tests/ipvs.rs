@@ -42,18 +42,19 @@ fn rr(family: Family) -> Scheduling {
     Scheduling::new("rr", family)
 }
 
-/// Three real servers that differ in all that can be set.
+/// Three real servers that differ in all that can be set. The last has the port of [`frontend`]: `ipvsadm` insists on it where
+/// packets are not masqueraded, the kernel does not.
 fn three(family: Family) -> [RealServer; 3] {
     let texts = match family {
-        Family::V4 => ["10.244.1.2:8443", "10.244.2.2:8443", "10.244.2.2:9443"],
-        Family::V6 => ["[fd00:244::2]:8443", "[fd00:244::3]:8443", "[fd00:244::3]:9443"],
+        Family::V4 => ["10.244.1.2:8443", "10.244.2.2:8443", "10.244.2.2:443"],
+        Family::V6 => ["[fd00:244::2]:8443", "[fd00:244::3]:8443", "[fd00:244::3]:443"],
     };
     let [first, second, third] = texts.map(|text| RealServer::masqueraded(at(text), 1));
     let limits = RealServer { upper_threshold: 100, lower_threshold: 50, ..second };
     [first, limits, RealServer { weight: 65_535, forwarding: Forwarding::DirectRoute, ..third }]
 }
 
-/// What one server does, as a set of requests that must all succeed.
+/// Has requests carried out that must all succeed.
 fn carry_out(client: &mut Client, requests: &[Request]) {
     for (request, outcome) in requests.iter().zip(client.execute(requests).unwrap()) {
         assert_eq!(outcome, Ok(()), "{request}");
@@ -163,9 +164,16 @@ fn a_server_changes_how_it_schedules_in_place() {
     }
 }
 
+/// Loads modules before IPVS wants them: see [`Scheduling::scheduler`] for why these two must be.
+fn load(modules: &[&str]) {
+    let status = Command::new("modprobe").arg("-a").args(modules).status().unwrap();
+    assert!(status.success(), "modprobe {modules:?}");
+}
+
 #[test]
 #[ignore = "runs in a guest kernel"]
 fn every_scheduler_of_the_kernel_can_be_set() {
+    load(&["ip_vs_lblc", "ip_vs_lblcr"]);
     inside(|client, _| {
         let identity = frontend(Family::V4, TCP);
         carry_out(client, &[Request::NewServer(identity, rr(Family::V4))]);
@@ -305,13 +313,13 @@ fn timeouts_are_set_one_by_one_and_nought_keeps_them() {
     });
 }
 
-fn ipvsadm(namespace: &Namespace, argument: &str, input: &str) -> String {
+fn ipvsadm(namespace: &Namespace, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("ipvsadm");
-    command.args([argument, "-n"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = namespace.start(&mut command).unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "ipvsadm {argument}");
+    assert!(output.status.success(), "ipvsadm {arguments:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -322,13 +330,13 @@ fn ipvsadm_reads_our_table_and_makes_the_same_one_from_our_text() {
     let text: Vec<_> = making(&sample()).iter().map(Request::to_string).collect();
     inside(|client, namespace| {
         carry_out(client, &making(&sample()));
-        let listing = ipvsadm(namespace, "-S", "");
+        let listing = ipvsadm(namespace, &["-S", "-n"], "");
         // It leaves thresholds out.
         let ours: BTreeSet<_> = text.iter().map(|line| line.split(" -x").next().unwrap()).collect();
         assert_eq!(listing.lines().map(str::trim_end).collect::<BTreeSet<_>>(), ours);
     });
     inside(|client, namespace| {
-        ipvsadm(namespace, "-R", &(text.join("\n") + "\n"));
+        ipvsadm(namespace, &["-R"], &(text.join("\n") + "\n"));
         assert_eq!(table(client), sample());
     });
 }

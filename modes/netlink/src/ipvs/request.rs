@@ -18,7 +18,9 @@ pub enum Request {
     SetServer(Identity, Scheduling),
     /// Deletes a virtual server and its real servers. `ESRCH` if there is none.
     DeleteServer(Identity),
-    /// Adds a real server. `EEXIST` if there is one at this address and port, `ESRCH` if there is no such virtual server.
+    /// Adds a real server. `EEXIST` if there is one at this address and port, `ESRCH` if there is no such virtual server, `EINVAL`
+    /// if it is of another family and not a tunnel, if its address is no unicast one, or if it is of IPv4 and the
+    /// network namespace has no IPv4 address at all.
     NewReal(Identity, RealServer),
     /// Changes a real server; its connections stay. `ENOENT` if there is none, `ESRCH` as above.
     SetReal(Identity, RealServer),

@@ -30,7 +30,10 @@ pub enum Identity {
 /// How a virtual server chooses among its real servers: all of it that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scheduling {
-    /// The scheduler's name, at most 15 bytes: `rr`, `wlc`, `mh`.
+    /// The scheduler's name, at most 15 bytes: `rr`, `wlc`, `mh`. The kernel loads the module that has it, `ip_vs_NAME`, and
+    /// holds the lock of all of IPVS while it does. Those of `lblc` and `lblcr` wait for network namespaces that are being
+    /// deleted, and these for that lock: **load them before naming them here**, or both may wait for ever
+    /// (`ip_vs_scheduler_get`, `ip_vs_lblc_init`, `__ip_vs_cleanup_batch`; seen on 6.1).
     pub scheduler: String,
     /// Flags of the server and of its scheduler.
     pub flags: Flags,
