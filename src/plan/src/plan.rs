@@ -242,10 +242,10 @@ impl PortPlan {
         pools(&self.frontends)
     }
 
-    /// After frontends were taken away: what only their pools had is among the others now.
-    pub(crate) fn lose_pools(&mut self, before: &[Frontend]) {
-        if self.frontends.len() < before.len() {
-            let had = pools(before).into_iter().flat_map(|pool| pool.targets.iter().map(Target::socket));
+    /// After these frontends were taken away: what only their pools had is among the others now.
+    pub(crate) fn lose(&mut self, frontends: &[Frontend]) {
+        if !frontends.is_empty() {
+            let had = pools(frontends).into_iter().flat_map(|pool| pool.targets.iter().map(Target::socket));
             let all: BTreeSet<SocketAddr> = self.others.iter().copied().chain(had).collect();
             self.others = others(all.into_iter(), &self.frontends);
         }

@@ -12,7 +12,7 @@ use crate::input::EndpointSlice;
 use crate::names::ObjectName;
 use crate::node::{self, Facts};
 use crate::options::Options;
-use crate::plan::{Plan, ServicePlan};
+use crate::plan::{Frontend, Plan, ServicePlan};
 use crate::service::{self, Context, Holders};
 use crate::snapshot::{Changed, Snapshot};
 
@@ -176,9 +176,8 @@ impl Planner {
         let mut seen = BTreeSet::new();
         for port in &mut plan.ports {
             let protocol = port.key.protocol;
-            let wanted = std::mem::take(&mut port.frontends);
-            let mut frontends = wanted.to_vec();
-            frontends.retain(|frontend| {
+            let frontends = std::mem::take(&mut port.frontends).into_vec();
+            let (kept, lost): (Vec<Frontend>, Vec<Frontend>) = frontends.into_iter().partition(|frontend| {
                 let place = (frontend.address, protocol, frontend.port);
                 let owner = self.claims.owner(&place);
                 let first = seen.insert(place);
@@ -193,8 +192,8 @@ impl Planner {
                 }));
                 false
             });
-            port.frontends = frontends.into();
-            port.lose_pools(&wanted);
+            port.frontends = kept.into();
+            port.lose(&lost);
         }
         plan.findings = findings.into();
         plan
