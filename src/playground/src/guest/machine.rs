@@ -14,7 +14,7 @@ use super::archive::Archive;
 use super::kernel::Kernel;
 use super::{GuestError, Shell};
 
-const PROCESSORS: &str = "2";
+const PROCESSORS: &str = "1";
 const MEMORY: &str = "3G";
 /// Without these the host's files and the channel cannot be reached.
 const FIRST_MODULES: [&str; 5] = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
@@ -143,8 +143,9 @@ fn forward(from: impl Read, lines: &Sender<Vec<u8>>) {
 
 /// What both ways of running a guest have in common.
 ///
-/// One thread emulates both processors in turn. With a thread for each, the kernel's changes of its own code are not always
-/// seen by the other processor in time, and it dies with `Oops: int3` (QEMU 7.2, Linux 6.12).
+/// One processor: with a thread for each of two, the kernel's changes of its own code are not always seen by the other in time,
+/// and it dies with `Oops: int3` (QEMU 7.2, Linux 6.12); with one thread for both, each has slices of a tenth of a second, and
+/// whatever goes from one to the other takes as long.
 fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
@@ -172,13 +173,13 @@ fn write_first_files(kernel: &Kernel) -> Result<PathBuf, GuestError> {
     archive.file("busybox", &read(BUSYBOX.into())?);
     archive.file("init", include_bytes!("init.sh"));
     archive.file("administrator.sh", include_bytes!("administrator.sh"));
-    let mut order = String::new();
+    let mut order = Vec::new();
     for path in kernel.files_of(&FIRST_MODULES)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         archive.file(&format!("modules/{name}"), &read(path)?);
-        order += &format!("{name}\n");
+        order.push(name);
     }
-    archive.file("modules/order", order.as_bytes());
+    archive.file("modules/order", order.join("\n").as_bytes());
     let own = format!("kubeweir-guest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(own);
     fs::write(&path, archive.finish()).map_err(|source| GuestError::File { path: path.clone(), source })?;
