@@ -27,7 +27,6 @@ pub(super) struct Machine {
     requests: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
     console: Arc<Mutex<Vec<u8>>>,
-    first_files: PathBuf,
 }
 
 impl Machine {
@@ -42,11 +41,8 @@ impl Machine {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (lines, console) = (channel(), Arc::default());
         let started = start_on_own_thread(command, lines.0, Arc::clone(&console));
-        let (child, requests) = started.map_err(|source| {
-            let _ = fs::remove_file(&first_files);
-            GuestError::Emulator { source }
-        })?;
-        Ok(Machine { child, requests: Some(requests), lines: lines.1, console, first_files })
+        let (child, requests) = started.map_err(|source| GuestError::Emulator { source })?;
+        Ok(Machine { child, requests: Some(requests), lines: lines.1, console })
     }
 
     /// Sends a request.
@@ -82,7 +78,6 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.first_files);
     }
 }
 
@@ -96,7 +91,6 @@ pub(super) fn run_shell(kernel: &Kernel, shell: &Shell) -> Result<(), GuestError
     );
     let mut command = emulator(kernel, &first_files, &words);
     let status = command.args(["-serial", "mon:stdio"]).status();
-    let _ = fs::remove_file(&first_files);
     status.map(|_| ()).map_err(|source| GuestError::Emulator { source })
 }
 
@@ -153,7 +147,7 @@ fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Comm
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
     command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
-    command.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(first_files);
+    command.arg("-kernel").arg(kernel.beside("vmlinux")).arg("-initrd").arg(first_files);
     let quiet =
         "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
     let quick = "mitigations=off random.trust_cpu=on tsc=reliable no_timer_check audit=0";
@@ -162,7 +156,7 @@ fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Comm
     command
 }
 
-/// Writes the archive with the guest's first programs to a file of its own.
+/// Writes the archive with the guest's first programs to a file beside the kernel.
 fn write_first_files(kernel: &Kernel) -> Result<PathBuf, GuestError> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut archive = Archive::default();
@@ -180,9 +174,11 @@ fn write_first_files(kernel: &Kernel) -> Result<PathBuf, GuestError> {
         order.push(name);
     }
     archive.file("modules/order", order.join("\n").as_bytes());
-    let own = format!("kubeweir-guest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(own);
-    fs::write(&path, archive.finish()).map_err(|source| GuestError::File { path: path.clone(), source })?;
+    // Renamed, so that who boots the same kernel at the same time never meets half a file; nothing is left over.
+    let own = format!("first-files-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let (own, path) = (kernel.beside(&own), kernel.beside("first-files"));
+    let written = fs::write(&own, archive.finish()).and_then(|()| fs::rename(&own, &path));
+    written.map_err(|source| GuestError::File { path: own, source })?;
     Ok(path)
 }
 
