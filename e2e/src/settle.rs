@@ -46,7 +46,7 @@ pub fn wait_until_programmed(node: &Member, proxy: &Proxy, flags: &[String], obj
         let mut command = Command::new(program());
         command.arg("diff").args(common_flags(&mode(), &node.name)).args(&flags);
         command.arg(format!("--manifests={}", manifests.path().display()));
-        let mut child = node.namespace.start(command.stdout(Stdio::null())).unwrap();
+        let mut child = node.namespace.start(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
         child.wait().unwrap().success().then_some(())
     });
 }
