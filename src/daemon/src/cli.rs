@@ -15,6 +15,10 @@ pub struct Cli {
     /// Flags of the daemon.
     #[command(flatten)]
     pub flags: Flags,
+    /// Remove what this program and kube-proxy in mode `nftables` or `ipvs` have left in the kernel, and exit. Virtual servers of
+    /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub cleanup: Option<bool>,
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
