@@ -9,6 +9,9 @@ mount -t tmpfs shm /dev/shm
 hostname guest
 ip link set lo up
 modprobe -a ip_vs dummy nf_tables nf_conntrack veth bridge br_netfilter vxlan
+# nf_tables would load these itself, each by giving up a batch and beginning it anew, which takes long in an emulator.
+modprobe -qa ip_vs_rr nft_chain_nat nft_ct nft_masq nft_nat nft_reject_ipv4 nft_reject_ipv6 nft_fib_ipv4 nft_fib_ipv6 \
+    nft_numgen nft_hash nf_conntrack_netlink
 
 finish() {
     echo o >/proc/sysrq-trigger
