@@ -23,6 +23,7 @@ pub struct Suite {
 /// All of them.
 pub const SUITES: &[Suite] = &[
     Suite { binary: "ipvs_guest", ignored: true, always: true, environment: &[] },
+    Suite { binary: "ipvs_switch", ignored: true, always: true, environment: &[] },
     Suite { binary: "packets", ignored: false, always: true, environment: &[("KUBEWEIR_E2E_MODE", "ipvs")] },
 ];
 

@@ -1,4 +1,14 @@
 //! A mode takes over from another: what that one left goes once the own rules are in force, so that no packet meets neither.
+//!
+//! New connections are served throughout. What becomes of established ones:
+//!
+//! - What a table translated goes on: connection tracking keeps it, as long as any table translates.
+//! - What virtual servers carried ends with them. The next packet is taken for that of a new connection, and the endpoint
+//!   that it is sent to resets it; or goes on with it, if it happens to be the right one.
+//! - The host's own connections to Services, through virtual servers or begun while these were still there, are *from* the
+//!   address on the device. They are not reset when it goes: whoever has them must time out.
+//!
+//! To drain them first, [`PAUSE`] would have to last until `connections` of all of them are none.
 
 use std::time::{Duration, Instant};
 
