@@ -46,9 +46,15 @@ pub struct Demo {
     /// Connections to spread: enough of them for the spread to be even.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub connections: u32,
-    /// A program such as `nft` to show the result with, instead of our own listing.
+    /// A program to show the result with, instead of our own listing: `nft`, or `ipvsadm` in mode `ipvs`.
     #[arg(long)]
     pub witness: Option<PathBuf>,
+    /// Where kernels for an emulator are, in case this one has no IPVS: as `make guest-kernels` leaves them.
+    #[arg(long)]
+    pub guest_kernels: Option<PathBuf>,
+    /// This is the emulator.
+    #[arg(long, hide = true)]
+    pub in_guest: bool,
 }
 
 /// Flags of `kubeweir explain`.
