@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::path::Path;
 
+use crate::socket;
+
 /// Where the kernel shows modules that are loaded.
 const LOADED: &str = "/sys/module";
 
@@ -16,12 +18,6 @@ pub fn load(name: &str) {
         return;
     }
     if let Ok(name) = CString::new(name) {
-        look_up(&name);
+        socket::look_up_interface(&name);
     }
-}
-
-#[expect(unsafe_code, reason = "netlink has no request that loads a module outside of any lock")]
-fn look_up(name: &CString) {
-    // SAFETY: the name is a string that ends with NUL and lives until the call returns; nothing is written to it.
-    let _ = unsafe { libc::if_nametoindex(name.as_ptr()) };
 }
