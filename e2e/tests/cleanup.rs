@@ -67,6 +67,23 @@ fn cleanup_leaves_nothing_of_ours_and_all_of_others() {
     assert_eq!(cleanup(&node, &[]), (Some(0), "nothing to remove\n".to_owned(), String::new()));
 }
 
+/// Whoever asks for IPVS has the kernel load it, and asks over generic netlink.
+#[test]
+fn cleanup_does_not_ask_for_ipvs_where_nothing_hints_at_it() {
+    let asks = |node: &Namespace| {
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-e", "trace=socket"]).arg(program()).arg("--cleanup");
+        let output = run(node, &mut traced);
+        assert!(output.status.success() && text(&output.stderr).contains("NETLINK_NETFILTER"));
+        text(&output.stderr).contains("NETLINK_GENERIC")
+    };
+    let node = Namespace::new("node").unwrap();
+    assert!(!asks(&node));
+    nft(&node, &["add table ip kubeweir-ipvs"]);
+    assert!(asks(&node));
+    assert_eq!(nft(&node, &["list", "tables"]), "");
+}
+
 #[test]
 fn cleanup_takes_the_configuration_and_names_what_is_wrong_with_it() {
     let (node, directory) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
