@@ -325,7 +325,9 @@ impl Talk {
 #[ignore = "runs in a guest kernel"]
 fn what_tables_translated_goes_on_and_what_virtual_servers_carried_does_not_hang() {
     let world = World::new(ECHO);
-    ["n1-a", "n2-a"].into_iter().for_each(|name| echo(world.topology.member(name)));
+    for name in ["n1-a", "n2-a"] {
+        echo(world.topology.member(name));
+    }
     let begin = |(client, to): (&str, &str)| Talk::begin(world.topology.member(client), to);
     drop(world.start("nftables"));
     let mut talks: Vec<Talk> =
@@ -348,8 +350,7 @@ fn what_tables_translated_goes_on_and_what_virtual_servers_carried_does_not_hang
         assert!(matches!(next, Ok(()) | Err(ErrorKind::ConnectionReset)), "{}: {next:?}", talk.name);
     }
     // Whoever makes a new connection is served, the node itself too.
-    CONNECTIONS
-        .into_iter()
-        .chain([("node-1", "10.96.0.90:80")])
-        .for_each(|connection| drop(begin(connection)));
+    for connection in CONNECTIONS.into_iter().chain([("node-1", "10.96.0.90:80")]) {
+        begin(connection);
+    }
 }
