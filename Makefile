@@ -9,11 +9,15 @@ TEST_PACKAGES := conntrack ipvsadm strace $(GUEST_PACKAGES)
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test bench lint advisories fmt fuzz vm guest-kernels setup setup-guest setup-test
+.PHONY: demo test bench lint advisories fmt fuzz vm guest-kernels setup setup-demo-ipvs setup-guest setup-test
 
-demo: setup
+# MODE=ipvs shows IPVS mode: on this kernel if it has IPVS, or else under another one in an emulator.
+MODE ?= nftables
+WITNESS_nftables := nft
+WITNESS_ipvs := ipvsadm
+demo: setup $(if $(filter ipvs,$(MODE)),setup-demo-ipvs)
 	$(CARGO) build --release
-	target/release/kubeweir demo --witness nft
+	target/release/kubeweir demo --proxy-mode $(MODE) --witness $(WITNESS_$(MODE))
 
 test: setup-test
 	$(CARGO) fmt --all --check
@@ -69,6 +73,10 @@ endef
 
 setup:
 	$(call install,$(PACKAGES))
+
+setup-demo-ipvs: setup-guest
+	$(call install,ipvsadm)
+	[ -d /sys/module/ip_vs ] || e2e/guest/kernels.sh $(GUEST_KERNELS) $(KERNEL)
 
 setup-guest:
 	$(call install,$(GUEST_PACKAGES))

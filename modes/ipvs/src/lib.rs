@@ -6,12 +6,14 @@
 //!
 //! Reading order: [`schedulers`] and [`compile`] (a Service as virtual servers), [`steps`] (changes and their order),
 //! [`drain`] (how a real server goes), [`programmed`] (what the kernel has, and the difference to a new plan), [`kernel`]
-//! (the door) and [`client`] (the real one), [`carry`] (carrying steps out), [`mode`], [`render`] (as text).
+//! (the door) and [`client`] (the real one), [`carry`] (carrying steps out), [`mode`], [`render`] (as text), [`cleanup`]
+//! (what is left when another mode takes over).
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod carry;
+pub mod cleanup;
 pub mod client;
 pub mod compile;
 mod diff;

@@ -103,7 +103,7 @@ pub fn from_observed(
 
 impl Seen<'_> {
     /// Ours is what we recorded, and what serves an address on our device, which nobody else uses.
-    fn is_ours(&self, identity: &Identity, excluded: &[IpNet]) -> bool {
+    pub(crate) fn is_ours(&self, identity: &Identity, excluded: &[IpNet]) -> bool {
         let Identity::Address { address, .. } = identity else { return false };
         let on_device =
             self.kernel.bound.contains(address) && !excluded.iter().any(|prefix| prefix.contains(address));

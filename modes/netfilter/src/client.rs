@@ -54,6 +54,13 @@ impl Client {
         generation.ok_or(Error::Malformed("generation without a number"))
     }
 
+    /// Names of the chains of a table, whoever made it and whatever is in them; none if there is no such table.
+    pub fn chain_names(&mut self, family: Family, table: &str) -> Result<Vec<String>, ObserveError> {
+        let fail = |source| ObserveError { what: "chains", family, table: table.to_owned(), source };
+        let all = self.list(message::GET_CHAIN, family, table, decode::chain).map_err(fail)?;
+        Ok(all.into_iter().filter(|named| named.table == table).map(|named| named.name).collect())
+    }
+
     fn read(&mut self, family: Family, name: &str) -> Result<Option<Table>, ObserveError> {
         let fail = |what| move |source| ObserveError { what, family, table: name.to_owned(), source };
         if !self.exists(family, name).map_err(fail("existence"))? {

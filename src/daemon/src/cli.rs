@@ -15,6 +15,10 @@ pub struct Cli {
     /// Flags of the daemon.
     #[command(flatten)]
     pub flags: Flags,
+    /// Remove what this program and kube-proxy in mode `nftables` or `ipvs` have left in the kernel, and exit. Virtual servers of
+    /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub cleanup: Option<bool>,
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -42,9 +46,15 @@ pub struct Demo {
     /// Connections to spread: enough of them for the spread to be even.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
     pub connections: u32,
-    /// A program such as `nft` to show the result with, instead of our own listing.
+    /// A program to show the result with, instead of our own listing: `nft`, or `ipvsadm` in mode `ipvs`.
     #[arg(long)]
     pub witness: Option<PathBuf>,
+    /// Where kernels for an emulator are, in case this one has no IPVS: as `make guest-kernels` leaves them.
+    #[arg(long)]
+    pub guest_kernels: Option<PathBuf>,
+    /// This is the emulator.
+    #[arg(long, hide = true)]
+    pub in_guest: bool,
 }
 
 /// Flags of `kubeweir explain`.

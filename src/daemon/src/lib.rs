@@ -4,8 +4,8 @@
 //! difference and commits it; what came of it is published for health, metrics and logs. No rule about Services is
 //! decided here.
 //!
-//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`run`], then the doors: [`host`],
-//! [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
+//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
+//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -21,6 +21,7 @@ pub mod health;
 pub mod host;
 pub mod http;
 pub mod ipvs;
+pub mod leftovers;
 pub mod logging;
 pub mod metrics;
 pub mod mode;

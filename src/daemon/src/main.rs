@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
+        None if cli.cleanup == Some(true) => quietly(&cli.flags, || commands::cleanup(&cli.flags)),
         None => daemon(&cli.flags),
         Some(Command::Render(flags)) => quietly(flags, || commands::render(flags)),
         Some(Command::Diff(flags)) => quietly(flags, || commands::diff(flags)),

@@ -23,6 +23,7 @@ use crate::health::Health;
 use crate::host;
 use crate::http::Pages;
 use crate::ipvs;
+use crate::leftovers::Takeover;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
 use crate::pace::Pace;
@@ -77,7 +78,7 @@ async fn run_with<M: Mode + Send + 'static>(
     let checker = conntrack::start(metrics.clone(), events.clone())?;
     let teller = Publisher::new(metrics, health, recorder);
     teller.starts();
-    let mut ended = start_loop(core, queue, checker, teller)?;
+    let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings))?;
     let source = source::start(&settings, events.clone(), notices)?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
@@ -115,11 +116,12 @@ fn start_loop<M: Mode + Send + 'static>(
     queue: mpsc::Receiver<Event>,
     checker: blocking::Sender<FlowCheck>,
     publisher: Publisher,
+    takeover: Takeover,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
     let work = move || {
-        runtime.block_on(drive(core, queue, checker, publisher));
+        runtime.block_on(drive(core, queue, checker, publisher, takeover));
         drop(end);
     };
     thread::Builder::new().name("sync".to_owned()).spawn(work).context("cannot start the loop")?;
@@ -131,10 +133,11 @@ async fn drive<M: Mode>(
     mut queue: mpsc::Receiver<Event>,
     checker: blocking::Sender<FlowCheck>,
     publisher: Publisher,
+    mut takeover: Takeover,
 ) {
     loop {
         let now = Instant::now();
-        let due = [core.due(now), core.tend_due(now), core.check_due(now)];
+        let due = [core.due(now), core.tend_due(now), core.check_due(now), takeover.due(now)];
         let received = match due.into_iter().flatten().min() {
             Some(due) => tokio::time::timeout_at(due.into(), queue.recv()).await.ok(),
             None => Some(queue.recv().await),
@@ -152,7 +155,9 @@ async fn drive<M: Mode>(
             && let Some(report) = core.sync(Instant::now)
         {
             publisher.report(&report);
+            takeover.passed(&report);
         }
+        takeover.act(Instant::now());
         if let Some(report) = core.tend(Instant::now) {
             publisher.tended(&report);
         }

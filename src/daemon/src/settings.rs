@@ -131,11 +131,19 @@ pub enum Error {
 impl Settings {
     /// From flags, and from the file they name.
     pub fn from_flags(flags: &Flags) -> Result<Settings, Error> {
-        let configuration = match &flags.config {
-            Some(path) => Configuration::from_file(path)?,
-            None => Configuration::from_flags(flags)?,
-        };
-        Settings::new(&configuration, flags)
+        Settings::new(&Settings::configuration(flags)?, flags)
+    }
+
+    /// Of all that flags and their file say, the prefixes whose virtual servers stay: for who removes them.
+    pub fn excluded(flags: &Flags) -> Result<Vec<IpNet>, Error> {
+        ipvs::excluded(&Settings::configuration(flags)?)
+    }
+
+    fn configuration(flags: &Flags) -> Result<Configuration, configuration::Error> {
+        match &flags.config {
+            Some(path) => Configuration::from_file(path),
+            None => Configuration::from_flags(flags),
+        }
     }
 
     /// Options of nftables mode.
@@ -170,7 +178,11 @@ impl Settings {
             plan,
             mode,
             // What the sections of other modes say does not count, and may be wrong.
-            ipvs: if mode == ProxyMode::Ipvs { Ipvs::new(configuration)? } else { Ipvs::default() },
+            ipvs: if mode == ProxyMode::Ipvs {
+                Ipvs::new(configuration)?
+            } else {
+                Ipvs::elsewhere(configuration)
+            },
             masquerade_mark: section.masquerade_mark()?,
             source: source(configuration, flags),
             all_nodes: mode == ProxyMode::Ipvs,

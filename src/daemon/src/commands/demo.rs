@@ -1,5 +1,8 @@
-//! `demo`: a small cluster of network namespaces in which real connections are balanced.
+//! `demo`: a small cluster of network namespaces in which real connections are balanced; in a guest where the kernel lacks
+//! the mode's facility.
 
+mod elsewhere;
+mod listing;
 mod report;
 mod stage;
 
@@ -36,14 +39,17 @@ pub fn demo(options: &Demo) -> anyhow::Result<ExitCode> {
         let (end, ended) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || end.send(perform(&options, &directory)));
         tokio::select! {
-            result = ended => result.context("the demo ended without a result")?.map(|()| ExitCode::SUCCESS),
+            result = ended => result.context("the demo ended without a result")?,
             _ = term.recv() => Ok(ExitCode::from(INTERRUPTED)),
             _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
         }
     })
 }
 
-fn perform(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()> {
+fn perform(options: &Demo, directory: &std::path::Path) -> anyhow::Result<ExitCode> {
+    if elsewhere::is_needed(options.proxy_mode)? {
+        return elsewhere::demo(options);
+    }
     let stage = Stage::build(directory, options.proxy_mode)?;
     report::introduce();
     stage.write_endpoints(&PODS)?;
@@ -55,7 +61,7 @@ fn perform(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()> {
     show(&stage, options)?;
     remove_one(&stage, options.connections)?;
     println!("\nall went right");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Connects until the Service answers.

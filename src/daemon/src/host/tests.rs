@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use kubeweir_ipvs::DEVICE;
 use kubeweir_playground::{Bridge, Namespace};
 use rtnetlink::packet_core::{NetlinkHeader, NetlinkMessage};
 use tokio::sync::mpsc;
@@ -76,21 +77,21 @@ fn the_kernel_is_read_with_and_without_the_interface_of_services() {
     let read = || host.run(|| runtime().block_on(read()).unwrap().addresses).unwrap();
     assert_eq!(read(), addresses(&["192.0.2.1"]));
     // What kind of interface it is does not matter.
-    Bridge { here: &host, name: SERVICES_INTERFACE }.make().unwrap();
-    host.address(SERVICES_INTERFACE, "10.96.0.1/32".parse().unwrap()).unwrap();
-    host.address(SERVICES_INTERFACE, "fd00:96::1/128".parse().unwrap()).unwrap();
-    host.address(SERVICES_INTERFACE, "203.0.113.1/32".parse().unwrap()).unwrap();
+    Bridge { here: &host, name: DEVICE }.make().unwrap();
+    host.address(DEVICE, "10.96.0.1/32".parse().unwrap()).unwrap();
+    host.address(DEVICE, "fd00:96::1/128".parse().unwrap()).unwrap();
+    host.address(DEVICE, "203.0.113.1/32".parse().unwrap()).unwrap();
     assert_eq!(read(), addresses(&["192.0.2.1"]));
     host.address("br0", "203.0.113.1/32".parse().unwrap()).unwrap();
     assert_eq!(read(), addresses(&["192.0.2.1", "203.0.113.1"]));
-    host.delete_link(SERVICES_INTERFACE).unwrap();
+    host.delete_link(DEVICE).unwrap();
     assert_eq!(read(), addresses(&["192.0.2.1", "203.0.113.1"]));
 }
 
 #[test]
 fn an_address_of_a_service_is_no_news_and_one_of_the_host_is() {
     let host = host();
-    Bridge { here: &host, name: SERVICES_INTERFACE }.make().unwrap();
+    Bridge { here: &host, name: DEVICE }.make().unwrap();
     let (sender, mut events) = mpsc::channel(16);
     // Its thread ends with the process.
     let _ = host.spawn(move || runtime().block_on(watch(sender)));
@@ -100,7 +101,7 @@ fn an_address_of_a_service_is_no_news_and_one_of_the_host_is() {
     };
     assert_eq!(next(), addresses(&["192.0.2.1"]));
     for last in 1..20 {
-        host.address(SERVICES_INTERFACE, format!("10.96.0.{last}/32").parse().unwrap()).unwrap();
+        host.address(DEVICE, format!("10.96.0.{last}/32").parse().unwrap()).unwrap();
     }
     host.address("br0", "192.0.2.2/24".parse().unwrap()).unwrap();
     assert_eq!(next(), addresses(&["192.0.2.1", "192.0.2.2"]), "the next news");

@@ -12,7 +12,7 @@ use crate::configuration::Configuration;
 const SCHEDULER: &str = "rr";
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Settings of IPVS mode; the defaults where another mode is in force.
+/// Settings of IPVS mode; the defaults, but for excluded prefixes, where another mode is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ipvs {
     /// One of [`KNOWN`].
@@ -47,12 +47,16 @@ impl Default for Ipvs {
 }
 
 impl Ipvs {
+    /// Of another mode, which removes virtual servers that it finds, but not these.
+    pub(super) fn elsewhere(configuration: &Configuration) -> Ipvs {
+        Ipvs { exclude_cidrs: excluded(configuration).unwrap_or_default(), ..Ipvs::default() }
+    }
+
     pub(super) fn new(configuration: &Configuration) -> Result<Ipvs, Error> {
         let given = &configuration.ipvs;
-        let excluded = prefixes("ipvs.excludeCIDRs", given.exclude_cidrs.iter())?;
         Ok(Ipvs {
             scheduler: scheduler(&given.scheduler)?,
-            exclude_cidrs: excluded.iter().map(IpNet::trunc).collect(),
+            exclude_cidrs: excluded(configuration)?,
             strict_arp: given.strict_arp,
             tcp_timeout: given.tcp_timeout,
             tcp_fin_timeout: given.tcp_fin_timeout,
@@ -60,6 +64,11 @@ impl Ipvs {
             drain_timeout: given.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
         })
     }
+}
+
+pub(super) fn excluded(configuration: &Configuration) -> Result<Vec<IpNet>, Error> {
+    let given = prefixes("ipvs.excludeCIDRs", configuration.ipvs.exclude_cidrs.iter())?;
+    Ok(given.iter().map(IpNet::trunc).collect())
 }
 
 fn scheduler(given: &str) -> Result<String, Error> {

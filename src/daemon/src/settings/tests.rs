@@ -110,6 +110,7 @@ fn excluded_prefixes_lose_the_bits_of_their_host() {
         |c: &mut Configuration| c.ipvs.exclude_cidrs = vec!["10.1.2.3/8".into(), " fd00::1/64".into()];
     let excluded = ipvs(given).unwrap().ipvs.exclude_cidrs;
     assert_eq!(excluded, ["10.0.0.0/8".parse().unwrap(), "fd00::/64".parse().unwrap()]);
+    assert_eq!(settings(given).unwrap().ipvs.exclude_cidrs, excluded, "also where another mode takes over");
     for scheduler in kubeweir_ipvs::schedulers::KNOWN.iter().copied() {
         assert_eq!(ipvs(|c| c.ipvs.scheduler = scheduler.into()).unwrap().ipvs.scheduler, scheduler);
     }

@@ -4,17 +4,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::{IpNet, Ipv4Net};
-use kubeweir_netfilter::{Client, Family, Kernel};
-use kubeweir_nftables::names::TABLE;
 use kubeweir_playground::{Answer, Namespace, Probe, Server, Transport, Veth};
 use tokio::sync::oneshot;
 
+use super::listing;
 use crate::cli::Flags;
 use crate::settings::ProxyMode;
 use crate::{run, settings};
@@ -124,30 +122,12 @@ impl Stage {
 
     /// What another program lists.
     pub(super) fn witness(&self, program: &Path) -> anyhow::Result<()> {
-        for (kind, name) in [("set", "services-3"), ("map", "endpoints")] {
-            let mut command = Command::new(program);
-            command.args(["list", kind, "ip", TABLE, name]);
-            let status = self.node.start(&mut command)?.wait().context("the witness did not end")?;
-            if !status.success() {
-                bail!("{} list {kind} ip {TABLE} {name}: {status}", program.display());
-            }
-        }
-        Ok(())
+        listing::witness(&self.node, self.mode, program)
     }
 
     /// What we list ourselves.
     pub(super) fn own_listing(&self) -> anyhow::Result<()> {
-        let read = || -> anyhow::Result<_> { Ok(Client::open()?.observe(&[(Family::Ip, TABLE)])?) };
-        let mut observed = self.node.run(read)??;
-        let table = observed.tables.pop().flatten().context("the table is not there")?;
-        for name in ["services-3", "endpoints"] {
-            let set = table.sets.get(name).with_context(|| format!("no set {name}"))?;
-            println!("  {name}");
-            for line in set.element_lines() {
-                println!("    {line}");
-            }
-        }
-        Ok(())
+        listing::own(&self.node, self.mode)
     }
 }
 
