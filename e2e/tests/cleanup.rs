@@ -54,9 +54,9 @@ fn cleanup_leaves_nothing_of_ours_and_all_of_others() {
     nft(&node, &[LEFT_BY_KUBE_PROXY]);
     let (code, said, complaints) = cleanup(&node, &[]);
     let tables = ["ip kubeweir", "ip6 kubeweir", "ip kube-proxy", "ip6 kube-proxy"];
-    let mut expected: String = tables.iter().map(|table| format!("removed table {table}\n")).collect();
-    expected += "left, to be removed with iptables: 1 chains KUBE-… in table ip nat\n";
-    assert_eq!((code, said.as_str(), complaints.as_str()), (Some(0), expected.as_str(), ""));
+    let mut expected: Vec<String> = tables.iter().map(|table| format!("removed table {table}")).collect();
+    expected.push("left, to be removed with iptables: 1 chains KUBE-… in table ip nat\n".to_owned());
+    assert_eq!((code, said, complaints.as_str()), (Some(0), expected.join("\n"), ""));
     assert_eq!(
         nft(&node, &["list", "tables"]),
         "table ip somebody-else\ntable ip6 somebody-else\ntable ip nat\n"
