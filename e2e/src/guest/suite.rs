@@ -20,10 +20,15 @@ pub struct Suite {
     pub environment: &'static [(&'static str, &'static str)],
 }
 
+/// What has tests be about IPVS mode.
+const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
+
 /// All of them.
 pub const SUITES: &[Suite] = &[
-    Suite { binary: "ipvs_guest", ignored: true, always: true, environment: &[] },
-    Suite { binary: "packets", ignored: false, always: true, environment: &[("KUBEWEIR_E2E_MODE", "ipvs")] },
+    Suite { binary: "ipvs_guest", ignored: true, always: true, environment: IPVS },
+    Suite { binary: "ipvs_lacking", ignored: false, always: true, environment: IPVS },
+    Suite { binary: "programs", ignored: false, always: true, environment: IPVS },
+    Suite { binary: "packets", ignored: false, always: true, environment: IPVS },
 ];
 
 /// A suite that was built.

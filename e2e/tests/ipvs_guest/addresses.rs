@@ -1,0 +1,114 @@
+//! What is behind an address that the node has taken on, or must not take on.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kubeweir_e2e::generate;
+use kubeweir_e2e::proxy::{Ours, Proxy};
+use kubeweir_e2e::topology::{NODE_SERVER_PORT, Network, Topology};
+use kubeweir_playground::{Answer, Server, Transport};
+use tempfile::TempDir;
+
+use crate::stage::{NODE, SILENCE, Stage, ask, ip, run, service, slice};
+
+const OTHER_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: node-2}, \
+     status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}}";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Manifests of a Service that has the other node's address as an external one, with an endpoint on this node.
+fn at_the_other_node() -> TempDir {
+    let manifests = TempDir::new().unwrap();
+    let spec = "clusterIP: 10.96.8.1, externalIPs: [192.0.2.2], ports: [{port: 80}]";
+    let web = service("web", "", spec) + &slice("web", "port: 8080", &["10.244.1.2"]);
+    generate::put(manifests.path(), "web.yaml", &web);
+    generate::put(manifests.path(), "node.yaml", NODE);
+    manifests
+}
+
+fn start(topology: &Topology, manifests: &TempDir) -> Proxy {
+    let flags = vec![format!("--manifests={}", manifests.path().display())];
+    let proxy = Proxy::ours(&topology.member("node-1").namespace, &Ours { flags, name: "node-1" });
+    proxy.wait_for_log("synced everything");
+    proxy
+}
+
+fn is_bound(topology: &Topology, address: &str) -> bool {
+    let shown = run(&topology.member("node-1").namespace, "ip address show dev kube-ipvs0");
+    shown.contains(&format!("inet {address}/32"))
+}
+
+/// The Service answers at the other node's address, and the other node itself is reached there, too.
+fn check_both_are_reached(topology: &Topology) {
+    for client in ["node-1", "n1-b"] {
+        let reached = |port: u16| {
+            let to = SocketAddr::new(ip("192.0.2.2"), port).to_string();
+            match ask(&topology.member(client).namespace, Transport::Tcp, &to, PATIENCE) {
+                Answer::Reached { server, .. } => server,
+                other => other.to_string(),
+            }
+        };
+        assert_eq!(
+            (reached(80), reached(NODE_SERVER_PORT)),
+            ("n1-a".to_owned(), "node-2".to_owned()),
+            "{client}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn an_address_of_another_node_is_never_taken_on_and_serves_both() {
+    let (topology, manifests) = (Topology::build(Network::Routed), at_the_other_node());
+    generate::put(manifests.path(), "other.yaml", OTHER_NODE);
+    let seen = manifests.path().join("seen");
+    let mut monitor = Command::new("ip");
+    monitor.args(["monitor", "address"]).stdout(File::create(&seen).unwrap()).stdin(Stdio::null());
+    let mut monitor = topology.member("node-1").namespace.start(&mut monitor).unwrap();
+    let proxy = start(&topology, &manifests);
+    check_both_are_reached(&topology);
+    let seen = || std::fs::read_to_string(&seen).unwrap();
+    // The monitor may have started late: until it sees something, it is given something to see.
+    topology.member("node-1").namespace.address("lo", "198.51.100.77/32".parse().unwrap()).unwrap();
+    proxy.wait("the monitor sees", |_| seen().contains("198.51.100.77").then_some(()));
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    assert!(seen().contains("10.96.8.1") && !seen().contains("192.0.2.2"), "{}", seen());
+    assert!(is_bound(&topology, "10.96.8.1") && !is_bound(&topology, "192.0.2.2"));
+}
+
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn an_address_that_turns_out_to_be_another_nodes_is_given_up() {
+    let (topology, manifests) = (Topology::build(Network::Routed), at_the_other_node());
+    let proxy = start(&topology, &manifests);
+    assert!(is_bound(&topology, "192.0.2.2"));
+    generate::put(manifests.path(), "other.yaml", OTHER_NODE);
+    proxy.wait("an end of it", |_| (!is_bound(&topology, "192.0.2.2")).then_some(()));
+    check_both_are_reached(&topology);
+}
+
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn what_the_host_serves_is_not_reached_through_addresses_of_services() {
+    const OWN: u16 = 2222;
+    let stage = Stage::with_endpoints(["10.244.1.2"]);
+    let spec = "clusterIP: 10.96.0.10, externalIPs: [203.0.113.7], ports: [{port: 80}]";
+    stage.put("web", &(service("web", "", spec) + &slice("web", "port: 8080", &["10.244.1.2"])));
+    let _host = Server::start(&stage.node, "host", &[ip("0.0.0.0")], &[OWN]).unwrap();
+    let _proxy = stage.start(&[]);
+    let reached =
+        |server: &str, answer: &Answer| matches!(answer, Answer::Reached { server: s, .. } if s == server);
+    for client in [&stage.client, &stage.pods, &stage.node] {
+        let of =
+            |address: &str, port: u16| ask(client, Transport::Tcp, &format!("{address}:{port}"), SILENCE);
+        for address in ["10.96.0.10", "203.0.113.7"] {
+            let answer = of(address, 80);
+            assert!(reached("10.244.1.2", &answer), "{} to {address}: {answer}", client.name());
+        }
+        assert!(reached("host", &of("192.0.2.1", OWN)), "{}", client.name());
+        assert_eq!(of("10.96.0.10", OWN), Answer::Refused, "{}", client.name());
+        assert_eq!(of("203.0.113.7", OWN), Answer::Silence, "{}", client.name());
+    }
+}

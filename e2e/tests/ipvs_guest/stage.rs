@@ -1,0 +1,213 @@
+//! What most tests here play on: a client, a node and a network of pods, and the manifests that the node's daemon follows.
+//!
+//! ```text
+//!   client 192.0.2.100 ── 192.0.2.1 node 10.244.0.1 ── pods 10.244.0.2 and one address for each endpoint
+//! ```
+//!
+//! All pods share a namespace: an endpoint is an address there with a server that says it, as a client of its own name it is
+//! `10.244.0.2`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use kubeweir_e2e::generate;
+use kubeweir_e2e::proxy::{Ours, Proxy};
+use kubeweir_playground::{Answer, Namespace, Probe, Server, Transport, Veth, probe};
+use tempfile::TempDir;
+
+use crate::lines::LineServer;
+
+/// Where an endpoint answers each connection, datagram or INIT with its address.
+pub(crate) const ANSWERS: u16 = 8080;
+/// Where an endpoint holds conversations.
+pub(crate) const TALKS: u16 = 7777;
+/// What clients outside reach through the node.
+const THROUGH_NODE: [&str; 5] =
+    ["10.244.0.0/16", "10.96.0.0/16", "10.102.0.0/16", "203.0.113.0/24", "198.51.100.0/24"];
+/// A guest is slow, and silence is never expected of a server that is there.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long silence is waited for where it is expected.
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
+
+/// The node that the daemon runs on.
+pub(crate) const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: node-1}, \
+     status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}}";
+
+pub(crate) struct Stage {
+    pub(crate) client: Namespace,
+    pub(crate) node: Namespace,
+    pub(crate) pods: Namespace,
+    manifests: TempDir,
+    servers: Vec<(Server, LineServer)>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Stage {
+        let [client, node, pods] = ["client", "node", "pods"].map(|name| Namespace::new(name).unwrap());
+        for (there, peer) in [(&client, "lan0"), (&pods, "pods0")] {
+            Veth { here: &node, name: peer, there, peer: "eth0" }.make().unwrap();
+        }
+        node.sysctl("ipv4/ip_forward", "1").unwrap();
+        for (place, interface, address) in [
+            (&client, "eth0", "192.0.2.100/24"),
+            (&node, "lan0", "192.0.2.1/24"),
+            (&node, "pods0", "10.244.0.1/16"),
+            (&pods, "eth0", "10.244.0.2/16"),
+        ] {
+            place.address(interface, address.parse().unwrap()).unwrap();
+        }
+        for prefix in THROUGH_NODE {
+            client.route(prefix.parse().unwrap(), ip("192.0.2.1")).unwrap();
+        }
+        pods.route("0.0.0.0/0".parse().unwrap(), ip("10.244.0.1")).unwrap();
+        let stage = Stage { client, node, pods, manifests: TempDir::new().unwrap(), servers: Vec::new() };
+        stage.put("node", NODE);
+        stage
+    }
+
+    /// With servers at these addresses.
+    pub(crate) fn with_endpoints<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Stage {
+        let mut stage = Stage::new();
+        for address in addresses {
+            stage.pods.address("eth0", IpNet::new(ip(address), 16).unwrap()).unwrap();
+            let answers = Server::start(&stage.pods, address, &[ip(address)], &[ANSWERS]).unwrap();
+            let talks = LineServer::start(&stage.pods, address, SocketAddr::new(ip(address), TALKS));
+            stage.servers.push((answers, talks));
+        }
+        stage
+    }
+
+    /// Puts an object, or several, in place in one step.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        generate::put(self.manifests.path(), &format!("{name}.yaml"), text);
+    }
+
+    pub(crate) fn manifests(&self) -> String {
+        format!("--manifests={}", self.manifests.path().display())
+    }
+
+    /// Starts the daemon on the node, and waits until it has programmed what there is.
+    pub(crate) fn start(&self, flags: &[&str]) -> Proxy {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).chain([self.manifests()]).collect();
+        let proxy = Proxy::ours(&self.node, &Ours { flags, name: "node-1" });
+        proxy.wait_for_log("synced everything");
+        proxy
+    }
+
+    /// What the node's kernel has; see [`listed`].
+    pub(crate) fn listed(&self) -> Vec<String> {
+        listed(&self.node)
+    }
+
+    /// The weights of a virtual server's real servers, by their addresses.
+    pub(crate) fn weights(&self) -> Vec<(String, u32)> {
+        self.listed().iter().filter_map(|line| weight(line)).collect()
+    }
+
+    /// Waits until the real servers, all of them, have these weights.
+    #[track_caller]
+    pub(crate) fn wait_for_weights(&self, proxy: &Proxy, expected: &[(&str, u32)]) {
+        let expected: Vec<(String, u32)> =
+            expected.iter().map(|&(address, weight)| (address.to_owned(), weight)).collect();
+        proxy.wait(&format!("{expected:?}"), |_| (self.weights() == expected).then_some(()));
+    }
+
+    /// Who answers a client, outside unless said otherwise.
+    pub(crate) fn ask(&self, transport: Transport, to: &str) -> Answer {
+        ask(&self.client, transport, to, PATIENCE)
+    }
+
+    /// The endpoint that answers the client over TCP.
+    #[track_caller]
+    pub(crate) fn reached(&self, to: &str) -> String {
+        let answer = self.ask(Transport::Tcp, to);
+        let Answer::Reached { server, .. } = answer else { panic!("{to}: {answer}\n{:#?}", self.listed()) };
+        server
+    }
+}
+
+/// What comes of a question.
+pub(crate) fn ask(client: &Namespace, transport: Transport, to: &str, patience: Duration) -> Answer {
+    probe(client, &Probe { transport, to: to.parse().unwrap(), patience }).unwrap()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A Service of the namespace `e2e`; annotations and spec in flow style, without the outer braces.
+pub(crate) fn service(name: &str, annotations: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: e2e, annotations: {{{annotations}}}}}, \
+         spec: {{{spec}}}}}\n---\n"
+    )
+}
+
+/// A slice of a Service; the port as `port: 80, protocol: TCP`.
+pub(crate) fn slice(service: &str, port: &str, addresses: &[&str]) -> String {
+    weighted_slice(service, service, port, addresses, "")
+}
+
+/// One of several slices of a Service, with annotations.
+pub(crate) fn weighted_slice(
+    name: &str,
+    service: &str,
+    port: &str,
+    addresses: &[&str],
+    annotations: &str,
+) -> String {
+    let family = if addresses.iter().any(|address| address.contains(':')) { "IPv6" } else { "IPv4" };
+    let endpoints: Vec<String> =
+        addresses.iter().map(|address| format!("{{addresses: ['{address}']}}")).collect();
+    format!(
+        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}-{}, namespace: e2e, \
+         labels: {{kubernetes.io/service-name: {service}}}, annotations: {{{annotations}}}}}, addressType: {family}, \
+         ports: [{{name: '', {port}}}], endpoints: [{}]}}\n---\n",
+        family.to_lowercase(),
+        endpoints.join(", ")
+    )
+}
+
+/// Runs a program of the host in a namespace. Failing fails the test.
+#[track_caller]
+pub(crate) fn run(place: &Namespace, line: &str) -> String {
+    let output = output(place, line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn output(place: &Namespace, line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    place.run(|| command.args(words).output()).unwrap().unwrap()
+}
+
+/// What `ipvsadm -ln` prints, less its heading and with single blanks: virtual servers in order, each before its real servers.
+pub(crate) fn listed(place: &Namespace) -> Vec<String> {
+    let text = run(place, "ipvsadm -ln");
+    let lines = text.lines().skip(3).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut servers: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        match servers.last_mut() {
+            Some((_, real)) if line.starts_with("->") => real.push(line),
+            _ => servers.push((line, Vec::new())),
+        }
+    }
+    servers.sort();
+    servers
+        .into_iter()
+        .flat_map(|(server, mut real)| {
+            real.sort();
+            [server].into_iter().chain(real)
+        })
+        .collect()
+}
+
+/// Address and weight in a line such as `-> 10.244.1.2:8080 Masq 1 0 0`.
+fn weight(line: &str) -> Option<(String, u32)> {
+    let words: Vec<&str> = line.strip_prefix("-> ")?.split(' ').collect();
+    let (address, _port) = words[0].rsplit_once(':')?;
+    Some((address.to_owned(), words[2].parse().unwrap()))
+}
