@@ -17,16 +17,18 @@ const SERVICES: u32 = 2000;
 const REQUESTS: &str = "kubeweir_ipvs_requests_total";
 
 /// Writes down what the process sends, with the kind of each socket.
-fn watch(proxy: &Proxy, to: &Path) -> Child {
+///
+/// A tracer knows the kinds of sockets of its own namespace only.
+fn watch(node: &Namespace, proxy: &Proxy, to: &Path) -> Child {
     let said = to.with_extension("said");
-    let child = Command::new("strace")
+    let mut strace = Command::new("strace");
+    strace
         .args(["-f", "-v", "-yy", "-s", "100000", "-e", "trace=sendto,sendmsg,sendmmsg", "-o"])
         .arg(to)
         .args(["-p", &proxy.id().to_string()])
         .stdin(Stdio::null())
-        .stderr(fs::File::create(&said).unwrap())
-        .spawn()
-        .unwrap();
+        .stderr(fs::File::create(&said).unwrap());
+    let child = node.start(&mut strace).unwrap();
     proxy.wait("strace", |_| fs::read_to_string(&said).unwrap().contains("attached").then_some(()));
     child
 }
@@ -63,7 +65,7 @@ fn one_endpoint_among_two_thousand_services_is_a_handful_of_requests() {
     };
     assert_eq!(real_servers(&node), expected([0, 1, 2]));
     let trace = manifests.path().join("trace");
-    let mut strace = watch(&proxy, &trace);
+    let mut strace = watch(&node, &proxy, &trace);
     generate::write_slice(manifests.path(), [0, 1, 7]);
     proxy.wait("the change", |_| (real_servers(&node) == expected([0, 1, 7])).then_some(()));
     kill(Pid::from_raw(i32::try_from(strace.id()).unwrap()), Signal::SIGINT).unwrap();

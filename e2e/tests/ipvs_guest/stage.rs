@@ -4,8 +4,8 @@
 //!   client 192.0.2.100 ── 192.0.2.1 node 10.244.0.1 ── pods 10.244.0.2 and one address for each endpoint
 //! ```
 //!
-//! All pods share a namespace: an endpoint is an address there with a server that says it, as a client of its own name it is
-//! `10.244.0.2`.
+//! All pods share a namespace: an endpoint is an address there, with servers that tell it. No client is there: a pod does not take
+//! packets from an address of its own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Output};
