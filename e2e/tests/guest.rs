@@ -14,7 +14,7 @@ use kubeweir_e2e::guest::{self, Binary, Report, SUITES, Suite, Verdict};
 use kubeweir_playground::{Guest, GuestError};
 
 /// How long a suite may say nothing. The slowest test takes a small part of it.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let begun = Instant::now();
@@ -112,13 +112,8 @@ impl Run {
         if self.binaries.is_empty() {
             return outcome;
         }
-        let done = self.run_in_guest(&mut outcome);
-        let told: Vec<String> = outcome.failed.clone();
-        if let Err(error) = done {
-            outcome.told += &format!("---- guest-{} ----\n{error}\n", self.kernel);
-            if told.is_empty() {
-                outcome.failed.push(format!("guest-{}", self.kernel));
-            }
+        if let Err(error) = self.run_in_guest(&mut outcome) {
+            outcome.fail(format!("guest-{}", self.kernel), &error.to_string());
         }
         outcome
     }
@@ -126,35 +121,47 @@ impl Run {
     fn run_in_guest(&self, outcome: &mut Outcome) -> Result<(), GuestError> {
         let mut guest = Guest::boot(&guest::kernel(&self.kernel)?)?;
         for binary in &self.binaries {
-            let mut report = Report::default();
             let prefix = format!("guest-{}::{}", self.kernel, binary.suite.binary);
-            let status = guest.run(&command(binary), PATIENCE, |line| {
-                if let Some((test, verdict)) = report.line(line) {
-                    let word = if verdict == Verdict::Passed { "ok" } else { "FAILED" };
-                    println!("test {prefix}::{test} ... {word}");
-                    if verdict == Verdict::Failed {
-                        outcome.failed.push(format!("{prefix}::{test}"));
-                    }
-                }
-            });
-            outcome.passed += report.count(Verdict::Passed);
-            outcome.told += &report.failures();
-            let untold = report.untold(&binary.tests);
-            for test in &untold {
-                println!("test {prefix}::{test} ... FAILED");
-                outcome.failed.push(format!("{prefix}::{test}"));
-            }
-            let status = status?;
-            let failures = report.count(Verdict::Failed) + untold.len();
-            if (status == 0) != (failures == 0) {
-                outcome.failed.push(prefix.clone());
-            }
-            if !untold.is_empty() || (status == 0) != (failures == 0) {
-                outcome.told += &format!("---- {prefix} ended with {status} ----\n{}\n", report.rest());
-            }
+            run_suite(&mut guest, binary, &prefix, outcome)?;
         }
         guest.power_off()
     }
+}
+
+impl Outcome {
+    fn fail(&mut self, what: String, why: &str) {
+        self.told += &["\n---- ", &what, " ----\n", why, "\n"].concat();
+        self.failed.push(what);
+    }
+}
+
+/// Runs the tests of a suite that are asked for. One of which the test program tells nothing has failed.
+fn run_suite(
+    guest: &mut Guest,
+    binary: &Binary,
+    prefix: &str,
+    outcome: &mut Outcome,
+) -> Result<(), GuestError> {
+    let mut report = Report::default();
+    let status = guest.run(&command(binary), PATIENCE, |line| {
+        if let Some((test, verdict)) = report.line(line) {
+            let word = if verdict == Verdict::Passed { "ok" } else { "FAILED" };
+            println!("test {prefix}::{test} ... {word}");
+        }
+    });
+    for test in report.untold(&binary.tests) {
+        println!("test {prefix}::{test} ... FAILED");
+        outcome.failed.push(format!("{prefix}::{test}"));
+    }
+    outcome.failed.extend(report.failed().map(|test| format!("{prefix}::{test}")));
+    outcome.passed += report.passed();
+    outcome.told += &report.failures();
+    let status = status?;
+    let sound = report.untold(&binary.tests).is_empty() && (status == 0) == report.failed().next().is_none();
+    if !sound {
+        outcome.fail(prefix.to_owned(), &format!("ended with {status}, after:\n{}", report.rest()));
+    }
+    Ok(())
 }
 
 fn command(binary: &Binary) -> Command {
@@ -181,7 +188,9 @@ fn tell(begun: Instant, runs: Vec<Run>) -> ExitCode {
     if !failed.is_empty() {
         let told: String = outcomes.iter().map(|outcome| outcome.told.as_str()).collect();
         println!("\nfailures:\n\n{told}\nfailures:");
-        failed.iter().for_each(|name| println!("    {name}"));
+        for name in &failed {
+            println!("    {name}");
+        }
     }
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(

@@ -8,17 +8,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of our crates each may use. What is not listed is forbidden.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("kubeweir-plan", &[]),
     ("kubeweir-cluster", &["kubeweir-plan"]),
     ("kubeweir-playground", &[]),
     ("kubeweir-netlink", &[]),
     ("kubeweir-netfilter", &["kubeweir-netlink"]),
     ("kubeweir-nftables", &["kubeweir-netfilter", "kubeweir-plan"]),
+    // Not a mode beside another one: what virtual servers cannot do is done by the rules of nftables mode.
+    ("kubeweir-ipvs", &["kubeweir-netfilter", "kubeweir-netlink", "kubeweir-nftables", "kubeweir-plan"]),
     (
         "kubeweir",
         &[
             "kubeweir-cluster",
+            "kubeweir-ipvs",
             "kubeweir-netfilter",
             "kubeweir-netlink",
             "kubeweir-nftables",
@@ -30,6 +33,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
         "kubeweir-e2e",
         &[
             "kubeweir-cluster",
+            "kubeweir-ipvs",
             "kubeweir-netfilter",
             "kubeweir-netlink",
             "kubeweir-nftables",
@@ -40,12 +44,13 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 ];
 
 /// What must not be reachable from a crate, however far.
-const MUST_NEVER_SEE: [(&str, &[&str]); 4] = [
+const MUST_NEVER_SEE: [(&str, &[&str]); 5] = [
     ("kubeweir-plan", &["kube", "k8s-openapi", "tokio", "libc", "tracing", "serde"]),
     // netlink-sys can use tokio; rtnetlink, elsewhere in the workspace, asks it to.
     ("kubeweir-netlink", &["kube", "k8s-openapi", "tracing"]),
     ("kubeweir-netfilter", &["kube", "k8s-openapi", "tracing"]),
     ("kubeweir-nftables", &["kube", "k8s-openapi", "tracing"]),
+    ("kubeweir-ipvs", &["kube", "k8s-openapi", "tracing"]),
 ];
 
 /// Licences that may be linked into an Apache-2.0 program.

@@ -41,21 +41,27 @@ impl Report {
         tests.iter().filter(|test| !self.told.iter().any(|(name, _)| name == *test)).collect()
     }
 
-    /// How many ended like this.
-    pub fn count(&self, verdict: Verdict) -> usize {
-        self.told.iter().filter(|(_, told)| *told == verdict).count()
+    /// How many passed.
+    pub fn passed(&self) -> usize {
+        self.told.iter().filter(|(_, verdict)| *verdict == Verdict::Passed).count()
+    }
+
+    /// Those that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &str> {
+        let failed = self.told.iter().filter(|(_, verdict)| *verdict == Verdict::Failed);
+        failed.map(|(name, _)| name.as_str())
     }
 
     /// What failing tests have printed, as the test program shows it.
     pub fn failures(&self) -> String {
-        let shown = self.rest.iter().skip_while(|line| *line != "failures:").skip(1);
+        let shown = self.rest.iter().map(String::as_str).skip_while(|line| *line != "failures:").skip(1);
         let shown = shown.take_while(|line| *line != "failures:" && !line.starts_with("test result:"));
-        shown.map(|line| format!("{line}\n")).collect()
+        shown.collect::<Vec<_>>().join("\n")
     }
 
     /// All that was no verdict.
     pub fn rest(&self) -> String {
-        self.rest.iter().map(|line| format!("{line}\n")).collect()
+        self.rest.join("\n")
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use kubeweir_netlink::bulk::{Outcome, Refusal};
 use kubeweir_netlink::ipvs::Request;
 use kubeweir_netlink::{Errno, Error};
-use kubeweir_plan::ObjectName;
 
 use crate::kernel::Kernel;
 use crate::schedulers::Schedulers;
@@ -22,8 +21,6 @@ pub struct Carried {
     pub lacking: BTreeSet<Arc<str>>,
     /// What was refused.
     pub failed: Vec<Failed>,
-    /// What an operator should know.
-    pub complaints: Vec<Complaint>,
 }
 
 /// A step that the kernel refused.
@@ -35,24 +32,10 @@ pub struct Failed {
     pub refusal: Refusal,
 }
 
-/// Something worth telling an operator that only the kernel knew.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Complaint {
-    /// The kernel lacks a scheduler.
-    NoScheduler {
-        /// The Service that wants it; `None` for the one that Services get which ask for none.
-        service: Option<ObjectName>,
-        /// The scheduler.
-        lacking: Arc<str>,
-        /// What took its place.
-        instead: Arc<str>,
-    },
-}
-
 impl Carried {
     /// Nothing yet, with these schedulers.
     pub fn new(schedulers: Schedulers) -> Carried {
-        Carried { schedulers, lacking: BTreeSet::new(), failed: Vec::new(), complaints: Vec::new() }
+        Carried { schedulers, lacking: BTreeSet::new(), failed: Vec::new() }
     }
 
     /// Enters that a virtual server's scheduler is lacking; returns the request to make instead.
@@ -61,17 +44,12 @@ impl Carried {
             return None;
         };
         let lacking: Arc<str> = how.scheduler.as_str().into();
-        let by_default = self.schedulers.default == lacking;
         self.schedulers.unavailable.insert(Arc::clone(&lacking));
         let instead = self.schedulers.instead_of(how);
         if instead.scheduler == how.scheduler {
             return None;
         }
-        let service = step.service.clone().filter(|_| !by_default);
-        if self.lacking.insert(Arc::clone(&lacking)) || service.is_some() {
-            let instead = instead.scheduler.as_str().into();
-            self.complaints.push(Complaint::NoScheduler { service, lacking, instead });
-        }
+        self.lacking.insert(lacking);
         match &step.change {
             Change::Server(Request::NewServer(id, _)) => Some(Request::NewServer(*id, instead)),
             Change::Server(Request::SetServer(id, _)) => Some(Request::SetServer(*id, instead)),
@@ -151,16 +129,6 @@ impl fmt::Display for Failed {
         match service {
             Some(service) => write!(f, "{change} for Service {service}: {}", self.refusal),
             None => write!(f, "{change}: {}", self.refusal),
-        }
-    }
-}
-
-impl fmt::Display for Complaint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Complaint::NoScheduler { lacking, instead, .. } => {
-                write!(f, "this kernel has no scheduler {lacking}: {instead} takes its place")
-            }
         }
     }
 }

@@ -7,9 +7,14 @@ use kubeweir_netlink::Error;
 use kubeweir_netlink::bulk::Outcome;
 use kubeweir_netlink::ipvs::{self, Identity, Listed, Request};
 use kubeweir_netlink::link::{self, Address, Link};
+use kubeweir_netlink::module;
 
 use crate::DEVICE;
 use crate::kernel::{Kernel, Observed, ObservedServer};
+
+/// Schedulers whose modules must be loaded before the kernel is asked for them. It would load them itself, but holding the
+/// lock of IPVS; these two wait for network namespaces that are being removed, which wait for that lock: for ever.
+const LOADED_FIRST: [&str; 2] = ["lblc", "lblcr"];
 
 /// The kernel of the network namespace of the thread that opened it.
 pub struct Client {
@@ -63,6 +68,9 @@ impl Kernel for Client {
     }
 
     fn execute(&mut self, requests: &[Request]) -> Result<Vec<Outcome>, Error> {
+        for scheduler in requests.iter().filter_map(scheduler).filter(|name| LOADED_FIRST.contains(name)) {
+            module::load(&format!("ip_vs_{scheduler}"));
+        }
         self.ipvs.execute(requests)
     }
 
@@ -95,6 +103,13 @@ impl Kernel for Client {
 
     fn sent(&self) -> u64 {
         self.ipvs.sent() + self.links.sent()
+    }
+}
+
+fn scheduler(request: &Request) -> Option<&str> {
+    match request {
+        Request::NewServer(_, how) | Request::SetServer(_, how) => Some(&how.scheduler),
+        _ => None,
     }
 }
 

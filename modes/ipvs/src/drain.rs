@@ -5,7 +5,7 @@
 //! new ones may go on. The kernel does not tell when a connection ends, so counts are asked for, of these servers only, at
 //! intervals that grow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -67,10 +67,11 @@ impl Draining {
                 }
             }
             Change::Over => {
-                if let Some(server) = self.0.get_mut(identity) {
-                    server.real.remove(&real);
+                let Some(server) = self.0.get_mut(identity) else { return };
+                server.real.remove(&real);
+                if server.real.is_empty() {
+                    self.0.remove(identity);
                 }
-                self.0.retain(|_, server| !server.real.is_empty());
             }
         }
     }
@@ -78,11 +79,6 @@ impl Draining {
     /// Forgets virtual servers that are gone.
     pub fn forget(&mut self, identity: &Identity) {
         self.0.remove(identity);
-    }
-
-    /// Forgets all virtual servers but these.
-    pub fn keep(&mut self, wanted: &BTreeSet<&Identity>) {
-        self.0.retain(|identity, _| wanted.contains(identity));
     }
 
     /// When the next look is due.

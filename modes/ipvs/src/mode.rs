@@ -9,11 +9,11 @@ use kubeweir_nftables::handover;
 use kubeweir_nftables::programmed::Difference as TablesDifference;
 use kubeweir_plan::{ObjectName, Plan};
 
-use crate::carry::{Carried, Complaint, Failed, carry_out};
+use crate::carry::{Carried, Failed, carry_out};
 use crate::drain::{Change, Draining};
 use crate::kernel::{Kernel, Observed};
 use crate::programmed::{self, Programmed, Seen, Settings};
-use crate::schedulers::Schedulers;
+use crate::schedulers::{Lacking, Schedulers};
 
 /// IPVS mode on one kernel.
 pub struct Mode<K, S> {
@@ -56,8 +56,8 @@ pub struct Applied {
     pub batches: usize,
     /// Other requests sent.
     pub requests: u64,
-    /// What an operator should know.
-    pub complaints: Vec<Complaint>,
+    /// Schedulers that the kernel lacks, for all that was looked at.
+    pub lacking: Vec<Lacking>,
 }
 
 /// A pass did not succeed. Nothing is known any more; the next pass reads the kernel.
@@ -165,11 +165,11 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
             Known::Programmed(programmed) => Some(*programmed),
             Known::Nothing | Known::Observed(..) => None,
         };
+        applied.lacking = self.schedulers.lacking(difference.servers.services());
         let mut programmed = difference.servers.into_programmed(from);
         // The kernel has what took the place of schedulers that it lacks.
         programmed.context.schedulers = self.schedulers.clone();
         self.known = Known::Programmed(Box::new(programmed));
-        applied.complaints = carried.complaints;
         applied.operations += self.tend(now)?.operations;
         applied.requests = self.kernel.sent() - sent;
         Ok(applied)

@@ -193,6 +193,11 @@ impl Programmed {
 }
 
 impl Difference {
+    /// The Services that were looked at and are still there.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&ObjectName, &ServicePlan)> {
+        self.next.services.iter().filter_map(|(name, service)| Some((name, &**service.as_ref()?)))
+    }
+
     /// What the kernel has once all was carried out; a difference to what was read starts from nothing.
     pub fn into_programmed(self, from: Option<Programmed>) -> Programmed {
         let mut programmed = from.unwrap_or_default();

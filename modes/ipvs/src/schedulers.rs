@@ -1,10 +1,11 @@
 //! Schedulers of the kernel, and which one a virtual server gets.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use kubeweir_netlink::ipvs::{Flags, Netmask, Scheduling};
-use kubeweir_plan::Family;
+use kubeweir_plan::{Family, ObjectName, ServicePlan};
 
 /// Every scheduler that a kernel may have (`net/netfilter/ipvs/Kconfig`), `twos` since Linux 5.11. Whether this one has them
 /// all it says when it is asked.
@@ -21,6 +22,23 @@ pub struct Schedulers {
     pub default: Arc<str>,
     /// What the kernel turned out not to have.
     pub unavailable: BTreeSet<Arc<str>>,
+}
+
+/// A scheduler that the kernel lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lacking {
+    /// The Service that asks for it; `None` if it is what Services get that ask for none.
+    pub service: Option<ObjectName>,
+    /// The scheduler.
+    pub scheduler: Arc<str>,
+    /// What takes its place.
+    pub instead: Arc<str>,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this kernel has no scheduler {}: {} takes its place", self.scheduler, self.instead)
+    }
 }
 
 impl Default for Schedulers {
@@ -60,6 +78,22 @@ impl Schedulers {
         let persistent = lacking.flags.contains(Flags::PERSISTENT);
         let kept = if persistent { Flags::PERSISTENT } else { Flags::default() };
         Scheduling { scheduler: name.to_owned(), flags: of_scheduler(name) | kept, ..lacking.clone() }
+    }
+
+    /// What is lacking for these Services, by what they ask for, and for those that ask for none.
+    pub fn lacking<'a>(
+        &self,
+        services: impl Iterator<Item = (&'a ObjectName, &'a ServicePlan)>,
+    ) -> Vec<Lacking> {
+        let missing = |service: Option<&ObjectName>, scheduler: &Arc<str>| {
+            self.unavailable.contains(scheduler).then(|| Lacking {
+                service: service.cloned(),
+                scheduler: Arc::clone(scheduler),
+                instead: self.pick(None).into(),
+            })
+        };
+        let of_services = services.filter_map(|(name, plan)| missing(Some(name), plan.scheduler.as_ref()?));
+        missing(None, &self.default).into_iter().chain(of_services).collect()
     }
 
     /// The scheduler asked for, or what takes its place where the kernel lacks it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::{Cluster, PATIENCE, endpoint, port, real, server, service};
 use kubeweir_ipvs::Error;
-use kubeweir_ipvs::carry::Complaint;
 use kubeweir_ipvs::kernel::ObservedServer;
+use kubeweir_ipvs::schedulers::Lacking;
 use kubeweir_ipvs::sim::Simulated;
 use kubeweir_netlink::ipvs::{Flags, Identity, RealServer, Scheduling};
 use kubeweir_netlink::{Errno, Family};
@@ -159,12 +159,11 @@ fn a_scheduler_that_the_kernel_lacks_is_replaced_and_named() {
     let mut picky = service(1);
     picky.scheduler = Some("mh".into());
     let done = cluster.put(picky.clone());
-    let complaint =
-        Complaint::NoScheduler { service: Some(common::name(1)), lacking: "mh".into(), instead: "rr".into() };
-    assert_eq!(done.complaints, [complaint]);
+    let lacking = Lacking { service: Some(common::name(1)), scheduler: "mh".into(), instead: "rr".into() };
+    assert_eq!(done.lacking, std::slice::from_ref(&lacking));
     assert_eq!(cluster.mode.kernel().state.servers[&server(1, TCP)].scheduling.scheduler, "rr");
     picky.affinity = Some(300);
-    cluster.put(picky);
+    assert_eq!(cluster.put(picky).lacking, [lacking], "as long as it is so");
     let scheduling = &cluster.mode.kernel().state.servers[&server(1, TCP)].scheduling;
     assert_eq!((scheduling.scheduler.as_str(), scheduling.flags), ("rr", Flags::PERSISTENT));
 }

@@ -1,8 +1,8 @@
 //! Netlink: sockets, the message codec, dumps, acknowledgements, batches, and what of the kernel is spoken to by it.
 //!
 //! This room knows bytes and errno, nothing of rulesets and nothing of Kubernetes. All of the
-//! workspace's `unsafe` code lives in [`socket`], behind two socket options that the `netlink-sys` crate
-//! does not offer.
+//! workspace's `unsafe` code lives in [`socket`], behind socket options that the `netlink-sys` crate does not offer and a call of libc
+//! that [`module`] needs.
 //!
 //! Reading order: [`wire`] (bytes), [`ack`] (what the kernel answers), [`socket`] (the file
 //! descriptor), [`dump`] (reading), [`batch`] (writing all or nothing), [`bulk`] (writing many things that succeed or fail
@@ -21,6 +21,7 @@ mod family;
 pub mod generic;
 pub mod ipvs;
 pub mod link;
+pub mod module;
 pub mod nfnl;
 pub mod socket;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! The kernel works a whole `nf_tables` batch off inside `sendmsg`, so an asynchronous socket would
 //! only block a runtime's worker: use this one on a thread of its own.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -141,4 +142,12 @@ impl Socket {
         };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// Asks the kernel for the index of an interface by `ioctl`, and forgets it: a name that no interface has makes the kernel look
+/// for a module.
+#[expect(unsafe_code, reason = "netlink has no request that loads a module outside of any lock")]
+pub(crate) fn look_up_interface(name: &CStr) {
+    // SAFETY: the name is a string that ends with NUL and lives until the call returns; nothing is written to it.
+    let _ = unsafe { libc::if_nametoindex(name.as_ptr()) };
 }

@@ -277,7 +277,8 @@ impl Build<'_> {
             NodePortAddresses::Only(_) => vec![in_set(vec![destination], SetId::NodePortIps)],
             NodePortAddresses::AllLocal => {
                 let not_loopback = Match::Outside(destination, loopback(self.family));
-                [Match::Local(destination), not_loopback].map(Statement::Match).to_vec()
+                let local = [Match::Local(destination), not_loopback].map(Statement::Match).into_iter();
+                local.chain(self.not_bound()).collect()
             }
         }
     }
@@ -340,7 +341,7 @@ impl Build<'_> {
         let sticky = self.used.affinities_of(place).map(|seconds| {
             self.rule([frontend_in(place, SetId::Sticky(place, seconds)), goto(&sticky_chain(place, list))])
         });
-        let mut rules: Vec<Rule> = sticky.collect();
+        let mut rules: Vec<Rule> = self.left_to_servers(place, list).into_iter().chain(sticky).collect();
         for class in self.used.classes_of(place, list) {
             let member = frontend_in(place, SetId::Slots(place, list, class));
             if is_exact(class) {

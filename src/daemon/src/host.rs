@@ -19,8 +19,6 @@ use crate::Event;
 
 /// How long to wait after the connection to the kernel broke.
 const RETRY: Duration = Duration::from_secs(1);
-/// Where IPVS mode, kube-proxy's or ours, puts addresses of Services. They are not the host's own.
-const SERVICES_INTERFACE: &str = "kube-ipvs0";
 
 /// Reports the addresses now and whenever they change, until the receiver is gone.
 pub async fn watch(events: Sender<Event>) {
@@ -106,7 +104,7 @@ async fn list(handle: &Handle) -> Result<Listed, Error> {
     while let Some(message) = messages.try_next().await? {
         listed.addresses.extend(address(&message).map(|address| (message.header.index, address)));
     }
-    listed.services = index_of(handle, SERVICES_INTERFACE).await?;
+    listed.services = index_of(handle, kubeweir_ipvs::DEVICE).await?;
     Ok(listed)
 }
 

@@ -143,12 +143,11 @@ fn applied(done: kubeweir_ipvs::Applied) -> Applied {
         operations: done.operations,
         batches: done.batches,
         requests: usize::try_from(done.requests).unwrap_or(usize::MAX),
-        complaints: done.complaints.into_iter().map(complaint).collect(),
+        complaints: done.lacking.into_iter().map(complaint).collect(),
     }
 }
 
-fn complaint(complaint: kubeweir_ipvs::carry::Complaint) -> Complaint {
-    let text = complaint.to_string();
-    let kubeweir_ipvs::carry::Complaint::NoScheduler { service, .. } = complaint;
-    Complaint { about: service, reason: "SchedulerUnavailable", text }
+fn complaint(lacking: kubeweir_ipvs::schedulers::Lacking) -> Complaint {
+    let text = lacking.to_string();
+    Complaint { about: lacking.service, reason: "SchedulerUnavailable", text }
 }

@@ -1,7 +1,7 @@
 //! Guests: other kernels in an emulator, with the files of this host.
 //!
 //! A guest sees the host's root file system read-only, under a layer of memory of its own, so that every program of the host
-//! runs in it by its own path; what is written is gone with the guest. It has two processors, no network and no disk, and
+//! runs in it by its own path; what is written is gone with the guest. It has one processor, no network and no disk, and
 //! its modules (`ip_vs`, `dummy` and others) are loaded before the first program runs. The emulator translates every
 //! instruction (`tcg`): no hardware is asked for, and everything takes several times as long.
 //!
@@ -11,8 +11,9 @@ mod archive;
 mod kernel;
 mod machine;
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -162,18 +163,16 @@ fn sound(machine: &Machine) -> Result<(), GuestError> {
 
 /// A command as a script for `/bin/sh`.
 fn script(command: &Command) -> String {
-    let mut script = String::new();
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
-            script += &format!("export {}={}\n", name.to_string_lossy(), quoted(&value.to_string_lossy()));
-        }
-    }
-    if let Some(directory) = command.get_current_dir() {
-        script += &format!("cd {} || exit 126\n", quoted(&directory.to_string_lossy()));
-    }
+    let plain = |text: &OsStr| text.to_string_lossy().into_owned();
+    let set = |(name, value): (&OsStr, Option<&OsStr>)| {
+        Some(format!("export {}={}", plain(name), quoted(&plain(value?))))
+    };
+    let enter = |path: &Path| format!("cd {} || exit 126", quoted(&plain(path.as_os_str())));
     let words = [command.get_program()].into_iter().chain(command.get_args());
-    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
-    script + "exec " + &words.join(" ") + "\n"
+    let words: Vec<String> = words.map(|word| quoted(&plain(word))).collect();
+    let before = command.get_envs().filter_map(set).chain(command.get_current_dir().map(enter));
+    let lines: Vec<String> = before.chain([format!("exec {}", words.join(" "))]).collect();
+    lines.join("\n") + "\n"
 }
 
 /// A word that a shell takes as it is.
@@ -186,7 +185,8 @@ fn tail(console: &str) -> String {
     let lines: Vec<&str> = console.lines().collect();
     let troubled = |line: &&str| TROUBLE.iter().any(|words| line.contains(words));
     let start = lines.iter().position(troubled).unwrap_or(lines.len().saturating_sub(30));
-    lines[start..].iter().take(60).map(|line| format!("    {line}\n")).collect()
+    let shown: Vec<String> = lines[start..].iter().take(60).map(|line| format!("    {line}")).collect();
+    shown.join("\n")
 }
 
 #[cfg(test)]

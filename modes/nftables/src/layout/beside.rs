@@ -9,7 +9,7 @@ use kubeweir_netfilter::expr::Verdict;
 use kubeweir_netfilter::{Field, Match, Rule, Statement};
 
 use super::{Build, Translation, frontend_in, in_set, jump, untouched, verdict};
-use crate::names::{Place, SetId, hairpin_fields};
+use crate::names::{List, Place, SetId, hairpin_fields};
 
 /// The chain that closes everything but virtual servers.
 pub(super) const CLOSED: &str = "closed-server-ports";
@@ -17,6 +17,12 @@ pub(super) const CLOSED: &str = "closed-server-ports";
 impl Build<'_> {
     pub(super) fn is_beside_servers(&self) -> bool {
         self.translation == Translation::VirtualServers
+    }
+
+    /// An address that this node has taken on is its own to the kernel, but no place for NodePorts.
+    pub(super) fn not_bound(&self) -> Option<Statement> {
+        let (key, set) = (vec![Field::DestinationAddress], SetId::BoundIps.to_string());
+        self.is_beside_servers().then(|| Statement::Match(Match::NotInSet { key, set }))
     }
 
     /// To an address that this node has taken on.
@@ -43,6 +49,13 @@ impl Build<'_> {
         let mark = self.rule([bound, self.set_mark()]).comment("no address for elsewhere");
         let refuse = [self.unserved(), self.unserved_node_ports()].into_iter().chain(self.shield());
         [mark].into_iter().chain(self.source_filter()).chain(refuse).chain(further).collect()
+    }
+
+    /// What a virtual server translates is no NodePort either, whatever its address.
+    pub(super) fn left_to_servers(&self, place: Place, list: List) -> Option<Rule> {
+        let is_here = self.is_beside_servers() && (place, list) == (Place::Service, List::Main);
+        let served = frontend_in(Place::Service, SetId::VirtualServers);
+        is_here.then(|| self.rule([served, verdict(Verdict::Accept)]))
     }
 
     /// Connections of an endpoint to itself. Where translation cannot be told, the host's own connections to itself must be.

@@ -15,7 +15,7 @@ use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::mpsc::Sender;
 use tracing::warn;
 
-use super::{RETRY, SERVICES_INTERFACE, is_reachable, no_socket, own_change};
+use super::{RETRY, is_reachable, no_socket, own_change};
 use crate::Event;
 use crate::prerequisites::{Host, Kind, Link, Port};
 
@@ -65,7 +65,7 @@ async fn read(handle: &Handle) -> Result<(Host, Option<u32>), rtnetlink::Error> 
     while let Some(message) = listed.try_next().await? {
         links.insert(message.header.index, link(&message));
     }
-    let services = links.iter().find(|(_, link)| link.name == SERVICES_INTERFACE).map(|(index, _)| *index);
+    let services = links.iter().find(|(_, link)| link.name == kubeweir_ipvs::DEVICE).map(|(index, _)| *index);
     services.map(|index| links.remove(&index));
     let mut listed = handle.address().get().execute();
     while let Some(message) = listed.try_next().await? {

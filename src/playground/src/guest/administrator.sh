@@ -8,7 +8,9 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 hostname guest
 ip link set lo up
-modprobe -a ip_vs dummy nf_tables nf_conntrack veth bridge br_netfilter vxlan
+# A kernel that looks for the parts of nf_tables itself starts modprobe for each, several times over, each taking part of a second.
+modprobe -a ip_vs ip_vs_rr dummy veth bridge br_netfilter vxlan nf_conntrack nf_conntrack_netlink nf_tables nft_chain_nat nft_ct \
+    nft_fib_inet nft_masq nft_nat nft_numgen nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_log nft_limit nft_hash
 
 finish() {
     echo o >/proc/sysrq-trigger

@@ -34,8 +34,9 @@ impl Kernel {
         &self.release
     }
 
-    pub(super) fn image(&self) -> PathBuf {
-        self.directory.join("vmlinux")
+    /// A file in the kernel's directory.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     pub(super) fn modules(&self) -> PathBuf {

@@ -14,7 +14,7 @@ use super::archive::Archive;
 use super::kernel::Kernel;
 use super::{GuestError, Shell};
 
-const PROCESSORS: &str = "2";
+const PROCESSORS: &str = "1";
 const MEMORY: &str = "3G";
 /// Without these the host's files and the channel cannot be reached.
 const FIRST_MODULES: [&str; 5] = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
@@ -27,7 +27,6 @@ pub(super) struct Machine {
     requests: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
     console: Arc<Mutex<Vec<u8>>>,
-    first_files: PathBuf,
 }
 
 impl Machine {
@@ -42,11 +41,8 @@ impl Machine {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (lines, console) = (channel(), Arc::default());
         let started = start_on_own_thread(command, lines.0, Arc::clone(&console));
-        let (child, requests) = started.map_err(|source| {
-            let _ = fs::remove_file(&first_files);
-            GuestError::Emulator { source }
-        })?;
-        Ok(Machine { child, requests: Some(requests), lines: lines.1, console, first_files })
+        let (child, requests) = started.map_err(|source| GuestError::Emulator { source })?;
+        Ok(Machine { child, requests: Some(requests), lines: lines.1, console })
     }
 
     /// Sends a request.
@@ -82,7 +78,6 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.first_files);
     }
 }
 
@@ -96,7 +91,6 @@ pub(super) fn run_shell(kernel: &Kernel, shell: &Shell) -> Result<(), GuestError
     );
     let mut command = emulator(kernel, &first_files, &words);
     let status = command.args(["-serial", "mon:stdio"]).status();
-    let _ = fs::remove_file(&first_files);
     status.map(|_| ()).map_err(|source| GuestError::Emulator { source })
 }
 
@@ -143,8 +137,9 @@ fn forward(from: impl Read, lines: &Sender<Vec<u8>>) {
 
 /// What both ways of running a guest have in common.
 ///
-/// One thread emulates both processors in turn. With a thread for each, the kernel's changes of its own code are not always
-/// seen by the other processor in time, and it dies with `Oops: int3` (QEMU 7.2, Linux 6.12).
+/// One processor: with a thread for each of two, the kernel's changes of its own code are not always seen by the other in time,
+/// and it dies with `Oops: int3` (QEMU 7.2, Linux 6.12); with one thread for both, each has slices of a tenth of a second, and
+/// whatever goes from one to the other takes as long.
 fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
@@ -152,7 +147,7 @@ fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Comm
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
     command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
-    command.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(first_files);
+    command.arg("-kernel").arg(kernel.beside("vmlinux")).arg("-initrd").arg(first_files);
     let quiet =
         "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
     let quick = "mitigations=off random.trust_cpu=on tsc=reliable no_timer_check audit=0";
@@ -161,7 +156,7 @@ fn emulator(kernel: &Kernel, first_files: &std::path::Path, words: &str) -> Comm
     command
 }
 
-/// Writes the archive with the guest's first programs to a file of its own.
+/// Writes the archive with the guest's first programs to a file beside the kernel.
 fn write_first_files(kernel: &Kernel) -> Result<PathBuf, GuestError> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut archive = Archive::default();
@@ -172,16 +167,18 @@ fn write_first_files(kernel: &Kernel) -> Result<PathBuf, GuestError> {
     archive.file("busybox", &read(BUSYBOX.into())?);
     archive.file("init", include_bytes!("init.sh"));
     archive.file("administrator.sh", include_bytes!("administrator.sh"));
-    let mut order = String::new();
+    let mut order = Vec::new();
     for path in kernel.files_of(&FIRST_MODULES)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         archive.file(&format!("modules/{name}"), &read(path)?);
-        order += &format!("{name}\n");
+        order.push(name);
     }
-    archive.file("modules/order", order.as_bytes());
-    let own = format!("kubeweir-guest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(own);
-    fs::write(&path, archive.finish()).map_err(|source| GuestError::File { path: path.clone(), source })?;
+    archive.file("modules/order", order.join("\n").as_bytes());
+    // Renamed, so that who boots the same kernel at the same time never meets half a file; nothing is left over.
+    let own = format!("first-files-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let (own, path) = (kernel.beside(&own), kernel.beside("first-files"));
+    let written = fs::write(&own, archive.finish()).and_then(|()| fs::rename(&own, &path));
+    written.map_err(|source| GuestError::File { path: own, source })?;
     Ok(path)
 }
 
