@@ -11,10 +11,15 @@ use kubeweir_e2e::topology::{NODE_SERVER_PORT, Network, Topology};
 use kubeweir_playground::{Answer, Server, Transport};
 use tempfile::TempDir;
 
-use crate::stage::{NODE, SILENCE, ask, ip, run, service, slice};
+use crate::objects::{NODE, service, slice};
+use crate::stage::{SILENCE, ask, ip};
+use crate::witness::run;
 
 const OTHER_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: node-2}, \
      status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}}";
+/// On this node, and a pod of it.
+const CLIENTS: [&str; 2] = ["node-1", "n1-b"];
+const BOTH: [&str; 2] = ["n1-a", "node-2"];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Manifests of a Service that has the other node's address as an external one, with an endpoint on this node.
@@ -39,22 +44,15 @@ fn is_bound(topology: &Topology, address: &str) -> bool {
     shown.contains(&format!("inet {address}/32"))
 }
 
-/// The Service answers at the other node's address, and the other node itself is reached there, too.
-fn check_both_are_reached(topology: &Topology) {
-    for client in ["node-1", "n1-b"] {
-        let reached = |port: u16| {
-            let to = SocketAddr::new(ip("192.0.2.2"), port).to_string();
-            match ask(&topology.member(client).namespace, Transport::Tcp, &to, PATIENCE) {
-                Answer::Reached { server, .. } => server,
-                other => other.to_string(),
-            }
-        };
-        assert_eq!(
-            (reached(80), reached(NODE_SERVER_PORT)),
-            ("n1-a".to_owned(), "node-2".to_owned()),
-            "{client}"
-        );
-    }
+/// Who answers at the other node's address: at the port of the Service, and at one of the other node's own.
+fn answers(topology: &Topology, client: &str) -> [String; 2] {
+    [80, NODE_SERVER_PORT].map(|port| {
+        let to = SocketAddr::new(ip("192.0.2.2"), port).to_string();
+        match ask(&topology.member(client).namespace, Transport::Tcp, &to, PATIENCE) {
+            Answer::Reached { server, .. } => server,
+            other => other.to_string(),
+        }
+    })
 }
 
 #[test]
@@ -67,7 +65,7 @@ fn an_address_of_another_node_is_never_taken_on_and_serves_both() {
     monitor.args(["monitor", "address"]).stdout(File::create(&seen).unwrap()).stdin(Stdio::null());
     let mut monitor = topology.member("node-1").namespace.start(&mut monitor).unwrap();
     let proxy = start(&topology, &manifests);
-    check_both_are_reached(&topology);
+    assert_eq!(CLIENTS.map(|client| answers(&topology, client)), [BOTH; 2]);
     let seen = || std::fs::read_to_string(&seen).unwrap();
     // The monitor may have started late: until it sees something, it is given something to see.
     topology.member("node-1").namespace.address("lo", "198.51.100.77/32".parse().unwrap()).unwrap();
@@ -86,7 +84,7 @@ fn an_address_that_turns_out_to_be_another_nodes_is_given_up() {
     assert!(is_bound(&topology, "192.0.2.2"));
     generate::put(manifests.path(), "other.yaml", OTHER_NODE);
     proxy.wait("an end of it", |_| (!is_bound(&topology, "192.0.2.2")).then_some(()));
-    check_both_are_reached(&topology);
+    proxy.wait("both", |_| (CLIENTS.map(|client| answers(&topology, client)) == [BOTH; 2]).then_some(()));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Session affinity is persistence.
 
 use crate::lines::Conversation;
-use crate::stage::{Stage, run, service, slice};
+use crate::objects::{service, slice};
+use crate::stage::Stage;
+use crate::witness::run;
 
 const WEB: &str = "10.96.0.10:80";
 

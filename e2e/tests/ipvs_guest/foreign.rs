@@ -3,7 +3,9 @@
 use kubeweir_playground::Namespace;
 use nix::sys::signal::Signal;
 
-use crate::stage::{Stage, run, service, slice};
+use crate::objects::{service, slice};
+use crate::stage::Stage;
+use crate::witness::run;
 
 const FOREIGN: [&str; 10] = [
     // At an address of its own, at this node's own, and by a mark.

@@ -1,6 +1,8 @@
 //! `ipvsadm -ln` and `ip addr` show what users of IPVS mode know.
 
-use crate::stage::{NODE, Stage, run, service, slice};
+use crate::objects::{NODE, service, slice};
+use crate::stage::Stage;
+use crate::witness::run;
 
 /// Every kind of virtual server, each with real servers of its own.
 fn put_every_kind(stage: &Stage) {

@@ -3,7 +3,8 @@
 use nix::sys::signal::Signal;
 
 use crate::lines::Conversation;
-use crate::stage::{Stage, service, slice};
+use crate::objects::{service, slice};
+use crate::stage::Stage;
 
 const WEB: &str = "10.96.0.10:80";
 const A: &str = "10.244.1.2";

@@ -4,7 +4,9 @@ use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::Namespace;
 
-use crate::stage::{Stage, listed, output, service};
+use crate::objects::service;
+use crate::stage::Stage;
+use crate::witness::{listed, output};
 
 /// What the kernels of guests have. `twos` is younger than some of them.
 const SCHEDULERS: [&str; 13] =

@@ -8,7 +8,6 @@
 //! packets from an address of its own.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -18,6 +17,8 @@ use kubeweir_playground::{Answer, Namespace, Probe, Server, Transport, Veth, pro
 use tempfile::TempDir;
 
 use crate::lines::LineServer;
+use crate::objects::NODE;
+use crate::witness::listed;
 
 /// Where an endpoint answers each connection, datagram or INIT with its address.
 pub(crate) const ANSWERS: u16 = 8080;
@@ -30,10 +31,6 @@ const THROUGH_NODE: [&str; 5] =
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long silence is waited for where it is expected.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
-
-/// The node that the daemon runs on.
-pub(crate) const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: node-1}, \
-     status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}}";
 
 pub(crate) struct Stage {
     pub(crate) client: Namespace,
@@ -135,74 +132,6 @@ pub(crate) fn ask(client: &Namespace, transport: Transport, to: &str, patience: 
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
-}
-
-/// A Service of the namespace `e2e`; annotations and spec in flow style, without the outer braces.
-pub(crate) fn service(name: &str, annotations: &str, spec: &str) -> String {
-    format!(
-        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: e2e, annotations: {{{annotations}}}}}, \
-         spec: {{{spec}}}}}\n---\n"
-    )
-}
-
-/// A slice of a Service; the port as `port: 80, protocol: TCP`.
-pub(crate) fn slice(service: &str, port: &str, addresses: &[&str]) -> String {
-    weighted_slice(service, service, port, addresses, "")
-}
-
-/// One of several slices of a Service, with annotations.
-pub(crate) fn weighted_slice(
-    name: &str,
-    service: &str,
-    port: &str,
-    addresses: &[&str],
-    annotations: &str,
-) -> String {
-    let family = if addresses.iter().any(|address| address.contains(':')) { "IPv6" } else { "IPv4" };
-    let endpoints: Vec<String> =
-        addresses.iter().map(|address| format!("{{addresses: ['{address}']}}")).collect();
-    format!(
-        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}-{}, namespace: e2e, \
-         labels: {{kubernetes.io/service-name: {service}}}, annotations: {{{annotations}}}}}, addressType: {family}, \
-         ports: [{{name: '', {port}}}], endpoints: [{}]}}\n---\n",
-        family.to_lowercase(),
-        endpoints.join(", ")
-    )
-}
-
-/// Runs a program of the host in a namespace. Failing fails the test.
-#[track_caller]
-pub(crate) fn run(place: &Namespace, line: &str) -> String {
-    let output = output(place, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-pub(crate) fn output(place: &Namespace, line: &str) -> Output {
-    let mut words = line.split_whitespace();
-    let mut command = Command::new(words.next().unwrap());
-    place.run(|| command.args(words).output()).unwrap().unwrap()
-}
-
-/// What `ipvsadm -ln` prints, less its heading and with single blanks: virtual servers in order, each before its real servers.
-pub(crate) fn listed(place: &Namespace) -> Vec<String> {
-    let text = run(place, "ipvsadm -ln");
-    let lines = text.lines().skip(3).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    let mut servers: Vec<(String, Vec<String>)> = Vec::new();
-    for line in lines {
-        match servers.last_mut() {
-            Some((_, real)) if line.starts_with("->") => real.push(line),
-            _ => servers.push((line, Vec::new())),
-        }
-    }
-    servers.sort();
-    servers
-        .into_iter()
-        .flat_map(|(server, mut real)| {
-            real.sort();
-            [server].into_iter().chain(real)
-        })
-        .collect()
 }
 
 /// Address and weight in a line such as `-> 10.244.1.2:8080 Masq 1 0 0`.

@@ -6,12 +6,14 @@ use std::process::{Command, Stdio};
 use kubeweir_e2e::proxy::{common_flags, program};
 use kubeweir_playground::Namespace;
 
-use crate::stage::{Stage, run, service, slice, weighted_slice};
+use crate::objects::{service, slice, weighted_slice};
+use crate::stage::Stage;
+use crate::witness::run;
 
 /// Runs a subcommand on the node. Returns what it prints and its exit code.
 fn subcommand(stage: &Stage, name: &str) -> (String, Option<i32>) {
     let mut command = Command::new(program());
-    command.arg(name).args(common_flags("ipvs", "node-1")).arg(stage.manifests()).stderr(Stdio::inherit());
+    command.arg(name).args(common_flags("ipvs", "node-1")).arg(stage.manifests());
     let output = stage.node.run(|| command.output()).unwrap().unwrap();
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
