@@ -1,7 +1,7 @@
 //! Tests under other kernels: which kernels, which tests, and what becomes of them.
 //!
-//! A *suite* is a test binary that is run in a guest. Its tests keep their names; before them stands the kernel's and the
-//! binary's: `guest-6.1::ipvs_guest::a_virtual_server_is_listed`.
+//! A *suite* is tests of a binary that are run in a guest. They keep their names; before them stands the kernel's and the
+//! suite's: `guest-6.1::ipvs_guest::a_virtual_server_is_listed`.
 
 mod report;
 mod suite;

@@ -3,12 +3,13 @@
 //! For ours that is exact: `kubeweir diff` finds nothing left to do. For others the packets themselves are asked until they
 //! are right.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::proxy::{PATIENCE, Proxy, common_flags, mode, program};
+use crate::proxy::{PATIENCE, Proxy, common_flags, filled_in, mode, program};
 use crate::scenario::{self, Step};
 use crate::topology::{Member, Topology};
 
@@ -38,9 +39,12 @@ pub fn check_when_settled(
 pub fn wait_until_programmed(node: &Member, proxy: &Proxy, flags: &[String], objects: &str) {
     let manifests = TempDir::with_prefix("kubeweir-settle-").unwrap();
     std::fs::write(manifests.path().join("all.yaml"), objects).unwrap();
+    let config = TempDir::with_prefix("kubeweir-settle-").unwrap();
+    let fill_in = |flag: &String| filled_in(flag, config.path(), &mode(), Path::new("none"));
+    let flags: Vec<String> = flags.iter().map(fill_in).collect();
     proxy.wait("everything programmed", |_| {
         let mut command = Command::new(program());
-        command.arg("diff").args(common_flags(&mode(), &node.name)).args(flags);
+        command.arg("diff").args(common_flags(&mode(), &node.name)).args(&flags);
         command.arg(format!("--manifests={}", manifests.path().display()));
         let mut child = node.namespace.start(command.stdout(Stdio::null())).unwrap();
         child.wait().unwrap().success().then_some(())

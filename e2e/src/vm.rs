@@ -11,7 +11,7 @@ use kubeweir_e2e::guest;
 use kubeweir_playground::{Guest, Kernel, Shell};
 
 /// How long a command may say nothing.
-const PATIENCE: Duration = Duration::from_hours(1);
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut words = std::env::args().skip(1);

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let asked = Asked::new(std::env::args().skip(1));
     let suites: Vec<Suite> =
-        SUITES.iter().copied().filter(|suite| suite.always || asked.names(suite.binary)).collect();
+        SUITES.iter().copied().filter(|suite| suite.always || asked.names(suite.name)).collect();
     let binaries = match guest::build(&suites) {
         Ok(binaries) => binaries,
         Err(error) => {
@@ -90,7 +90,7 @@ impl Run {
         let mut run = Run { kernel: kernel.to_owned(), binaries: binaries.to_vec(), left_out: 0 };
         let all = run.names().count();
         for binary in &mut run.binaries {
-            let prefix = format!("guest-{kernel}::{}", binary.suite.binary);
+            let prefix = format!("guest-{kernel}::{}", binary.suite.name);
             binary.tests.retain(|test| asked.selects(&format!("{prefix}::{test}")));
         }
         run.binaries.retain(|binary| !binary.tests.is_empty());
@@ -100,7 +100,7 @@ impl Run {
 
     fn names(&self) -> impl Iterator<Item = String> {
         let names = |binary: &Binary| {
-            let prefix = format!("guest-{}::{}", self.kernel, binary.suite.binary);
+            let prefix = format!("guest-{}::{}", self.kernel, binary.suite.name);
             binary.tests.iter().map(|test| format!("{prefix}::{test}")).collect::<Vec<_>>()
         };
         self.binaries.iter().flat_map(names).collect::<Vec<_>>().into_iter()
@@ -121,7 +121,7 @@ impl Run {
     fn run_in_guest(&self, outcome: &mut Outcome) -> Result<(), GuestError> {
         let mut guest = Guest::boot(&guest::kernel(&self.kernel)?)?;
         for binary in &self.binaries {
-            let prefix = format!("guest-{}::{}", self.kernel, binary.suite.binary);
+            let prefix = format!("guest-{}::{}", self.kernel, binary.suite.name);
             run_suite(&mut guest, binary, &prefix, outcome)?;
         }
         guest.power_off()

@@ -1,6 +1,6 @@
 //! Test binaries that are run in guests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -10,8 +10,12 @@ use serde_json::Value;
 /// A test binary and how it is run in a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
+    /// What it is called.
+    pub name: &'static str,
     /// The name of the binary, a file of `e2e/tests`.
     pub binary: &'static str,
+    /// What the names of its tests end with; others are left out.
+    pub ending: &'static str,
     /// Whether its tests are those that are ignored on the host.
     pub ignored: bool,
     /// Whether it is run each time; if not, only when its name is asked for.
@@ -23,13 +27,22 @@ pub struct Suite {
 /// What has tests be about IPVS mode.
 const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
 
-/// All of them.
+/// All of them. The packet tables are run over one way of wiring pods each time, and over all of them if asked for.
 pub const SUITES: &[Suite] = &[
-    Suite { binary: "ipvs_guest", ignored: true, always: true, environment: IPVS },
-    Suite { binary: "ipvs_lacking", ignored: false, always: true, environment: IPVS },
-    Suite { binary: "programs", ignored: false, always: true, environment: IPVS },
-    Suite { binary: "packets", ignored: false, always: true, environment: IPVS },
+    Suite { ignored: true, ..Suite::of("ipvs_guest") },
+    Suite::of("ipvs_lacking"),
+    Suite::of("programs"),
+    Suite { ending: "::routed", ..Suite::of("packets") },
+    Suite { name: "everywhere", always: false, ..Suite::of("packets") },
+    Suite { name: "nftables", ending: "::routed", always: false, environment: &[], ..Suite::of("packets") },
 ];
+
+impl Suite {
+    /// All tests of a binary that are not ignored, in IPVS mode, each time.
+    const fn of(binary: &'static str) -> Suite {
+        Suite { name: binary, binary, ending: "", ignored: false, always: true, environment: IPVS }
+    }
+}
 
 /// A suite that was built.
 #[derive(Clone, Debug)]
@@ -48,7 +61,8 @@ pub fn build(suites: &[Suite]) -> anyhow::Result<Vec<Binary>> {
     let mut cargo = Command::new(env!("CARGO"));
     // The same choice of crates as that of `make test`: another would be built with other features, and anew.
     cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-    cargo.args(suites.iter().flat_map(|suite| ["--test", suite.binary]));
+    let binaries: BTreeSet<&str> = suites.iter().map(|suite| suite.binary).collect();
+    cargo.args(binaries.into_iter().flat_map(|binary| ["--test", binary]));
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -94,8 +108,9 @@ fn tests(suite: Suite, program: &PathBuf) -> anyhow::Result<Vec<String>> {
     let text = String::from_utf8(output.stdout)?;
     let names: Vec<String> =
         text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
+    let names: Vec<String> = names.into_iter().filter(|name| name.ends_with(suite.ending)).collect();
     if names.is_empty() {
-        bail!("{} has no tests for a guest", suite.binary);
+        bail!("{} has no tests for a guest", suite.name);
     }
     Ok(names)
 }

@@ -22,7 +22,7 @@ impl Build<'_> {
     /// An address that this node has taken on is its own to the kernel, but no place for NodePorts.
     pub(super) fn not_bound(&self) -> Option<Statement> {
         let (key, set) = (vec![Field::DestinationAddress], SetId::BoundIps.to_string());
-        self.is_beside_servers().then(|| Statement::Match(Match::NotInSet { key, set }))
+        self.is_beside_servers().then_some(Statement::Match(Match::NotInSet { key, set }))
     }
 
     /// To an address that this node has taken on.
