@@ -68,6 +68,16 @@ impl Proxy {
         Proxy::start(node, &mut self::ours(ours.name, &ours.flags), directory)
     }
 
+    /// Ours, while `strace` writes its system calls of these names to a file. The tracer is no parent of it, so that it is a child
+    /// of this process as ever.
+    pub fn traced(node: &Namespace, ours: &Ours<'_>, calls: &str, to: &Path) -> Proxy {
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        let command = self::ours(ours.name, &ours.flags);
+        let mut tracer = Command::new("strace");
+        tracer.args(["-D", "-f", "-e", &format!("trace={calls}"), "-o"]).arg(to);
+        Proxy::start(node, tracer.arg(command.get_program()).args(command.get_args()), directory)
+    }
+
     fn start(node: &Namespace, command: &mut Command, directory: TempDir) -> Proxy {
         let log = directory.path().join("log");
         let file = File::create(&log).unwrap();

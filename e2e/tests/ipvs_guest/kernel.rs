@@ -1,4 +1,4 @@
-//! What the guest's kernel has for IPVS mode. Run by `tests/guest.rs` in each guest.
+//! What the guest's kernel has for IPVS mode.
 
 use std::process::{Command, Output};
 
