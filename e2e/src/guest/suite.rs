@@ -30,12 +30,9 @@ const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
 /// All of them. The packet tables are run over one way of wiring pods each time, and over all of them if asked for.
 pub const SUITES: &[Suite] = &[
     Suite { ignored: true, ..Suite::of("ipvs_guest") },
-<<<<<<< HEAD
     Suite { ignored: true, ..Suite::of("ipvs_switch") },
-=======
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
->>>>>>> ipvstests
     Suite { ending: "::routed", ..Suite::of("packets") },
     Suite { name: "everywhere", always: false, ..Suite::of("packets") },
     Suite { name: "nftables", ending: "::routed", always: false, environment: &[], ..Suite::of("packets") },
