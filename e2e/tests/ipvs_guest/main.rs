@@ -10,6 +10,7 @@ mod lines;
 mod listing;
 mod node_ports;
 mod objects;
+mod others;
 mod requests;
 mod restart;
 mod schedulers;

@@ -23,7 +23,11 @@ fn asking_for(number: usize, scheduler: &str) -> String {
 }
 
 fn heading(number: usize, scheduler: &str) -> String {
-    let flags = if scheduler == "mh" { " (mh-fallback,mh-port)" } else { "" };
+    let flags = match scheduler {
+        "mh" => " (mh-fallback,mh-port)",
+        "sh" => " (sh-fallback)",
+        _ => "",
+    };
     format!("TCP 10.96.0.{number}:80 {scheduler}{flags}")
 }
 

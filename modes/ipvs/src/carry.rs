@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kubeweir_netlink::bulk::{Outcome, Refusal};
-use kubeweir_netlink::ipvs::Request;
+use kubeweir_netlink::ipvs::{Identity, Request};
 use kubeweir_netlink::{Errno, Error};
 
 use crate::kernel::Kernel;
@@ -21,6 +21,8 @@ pub struct Carried {
     pub lacking: BTreeSet<Arc<str>>,
     /// What was refused.
     pub failed: Vec<Failed>,
+    /// Virtual servers that could not be made: their real servers cannot be either.
+    missing: BTreeSet<Identity>,
 }
 
 /// A step that the kernel refused.
@@ -32,10 +34,30 @@ pub struct Failed {
     pub refusal: Refusal,
 }
 
+impl Failed {
+    /// Whether what the kernel has is not what was thought, so that it must be read again. Anything else the kernel does not
+    /// take, and will not take soon either.
+    pub fn is_surprise(&self) -> bool {
+        [Errno::ENOENT, Errno::ESRCH, Errno::EEXIST, Errno::ENODEV].contains(&self.refusal.errno)
+    }
+}
+
 impl Carried {
     /// Nothing yet, with these schedulers.
     pub fn new(schedulers: Schedulers) -> Carried {
-        Carried { schedulers, lacking: BTreeSet::new(), failed: Vec::new() }
+        Carried { schedulers, lacking: BTreeSet::new(), failed: Vec::new(), missing: BTreeSet::new() }
+    }
+
+    fn fail(&mut self, step: &Step, refusal: Refusal) {
+        if let Change::Server(request) = &step.change {
+            if self.missing.contains(request.server()) {
+                return;
+            }
+            if matches!(request, Request::NewServer(..)) {
+                self.missing.insert(*request.server());
+            }
+        }
+        self.failed.push(Failed { step: step.clone(), refusal });
     }
 
     /// Enters that a virtual server's scheduler is lacking; returns the request to make instead.
@@ -71,7 +93,7 @@ pub fn carry_out(kernel: &mut impl Kernel, steps: &[Step], carried: &mut Carried
             let instead = (refusal.errno == Errno::ENOENT).then(|| carried.lacks(step)).flatten();
             match instead {
                 Some(request) => again.push(Step { change: Change::Server(request), ..step.clone() }),
-                None => carried.failed.push(Failed { step: step.clone(), refusal }),
+                None => carried.fail(step, refusal),
             }
         }
         // Ends, since each round takes schedulers away.

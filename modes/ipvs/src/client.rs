@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use kubeweir_netlink::Error;
-use kubeweir_netlink::bulk::Outcome;
+use kubeweir_netlink::bulk::{Outcome, Refusal};
 use kubeweir_netlink::ipvs::{self, Identity, Listed, Request};
 use kubeweir_netlink::link::{self, Address, Link};
 use kubeweir_netlink::module;
+use kubeweir_netlink::{Errno, Error};
 
 use crate::DEVICE;
 use crate::kernel::{Kernel, Observed, ObservedServer};
@@ -68,10 +68,18 @@ impl Kernel for Client {
     }
 
     fn execute(&mut self, requests: &[Request]) -> Result<Vec<Outcome>, Error> {
-        for scheduler in requests.iter().filter_map(scheduler).filter(|name| LOADED_FIRST.contains(name)) {
-            module::load(&format!("ip_vs_{scheduler}"));
+        let lacking: Vec<bool> = requests.iter().map(is_lacking).collect();
+        if !lacking.contains(&true) {
+            return self.ipvs.execute(requests);
         }
-        self.ipvs.execute(requests)
+        let sent: Vec<Request> =
+            requests.iter().zip(&lacking).filter(|(_, lacking)| !**lacking).map(|(r, _)| r.clone()).collect();
+        let mut outcomes = self.ipvs.execute(&sent)?.into_iter();
+        let no_scheduler = || Err(Refusal { errno: Errno::ENOENT, message: None });
+        Ok(lacking
+            .into_iter()
+            .map(|lacking| if lacking { no_scheduler() } else { outcomes.next().unwrap_or(Ok(())) })
+            .collect())
     }
 
     fn bind(&mut self, addresses: &[IpAddr]) -> Result<Vec<Outcome>, Error> {
@@ -106,10 +114,14 @@ impl Kernel for Client {
     }
 }
 
-fn scheduler(request: &Request) -> Option<&str> {
+/// Whether the request wants a scheduler that must be loaded first, and could not be: it must not be asked for.
+fn is_lacking(request: &Request) -> bool {
     match request {
-        Request::NewServer(_, how) | Request::SetServer(_, how) => Some(&how.scheduler),
-        _ => None,
+        Request::NewServer(_, how) | Request::SetServer(_, how) => {
+            let name = how.scheduler.as_str();
+            LOADED_FIRST.contains(&name) && !module::load(&format!("ip_vs_{name}"))
+        }
+        _ => false,
     }
 }
 

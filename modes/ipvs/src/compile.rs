@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use kubeweir_netlink::ipvs::{Identity, RealServer, Scheduling};
-use kubeweir_nftables::handover::HandOver;
+use kubeweir_nftables::handover::{self, HandOver};
 use kubeweir_plan::{
     Family, Frontend, FrontendAddress, Holder, Pool, PortPlan, Protocol, ServicePlan, Verdict,
 };
@@ -107,13 +107,19 @@ fn server(service: &ServicePlan, port: &PortPlan, frontend: &Frontend, scheduler
 
 fn reals(pool: &Pool) -> BTreeMap<SocketAddr, RealServer> {
     let real = |at: SocketAddr, weight: u8| (at, RealServer::masqueraded(at, u32::from(weight)));
-    pool.targets.iter().map(|target| real(target.socket(), target.weight)).collect()
+    let usable = pool.targets.iter().filter(|target| is_usable(target.address));
+    usable.map(|target| real(target.socket(), target.weight)).collect()
+}
+
+/// Whether the kernel takes it for a real server at all. What else it refuses depends on the host's networks.
+fn is_usable(address: IpAddr) -> bool {
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    handover::is_unicast(address) && !link_local
 }
 
 /// A TCP endpoint ends its connections itself, so these go on for as long as it exists; others only while it serves.
 fn lingering(port: &PortPlan, pool: Option<&Pool>) -> Box<[SocketAddr]> {
-    let chosen =
-        |socket: &SocketAddr| pool.is_some_and(|pool| pool.targets.iter().any(|t| t.socket() == *socket));
+    let chosen = |socket: &SocketAddr| pool.is_some_and(|pool| pool.contains(*socket));
     let elsewhere = port.pools();
     let elsewhere = elsewhere.iter().flat_map(|pool| pool.targets.iter().map(kubeweir_plan::Target::socket));
     let exists = port.others.iter().copied().chain(elsewhere).filter(|socket| !chosen(socket));

@@ -9,6 +9,7 @@ use kubeweir_plan::{ObjectName, Protocol};
 
 use crate::compile::{Server, Servers};
 use crate::drain::{self, Draining};
+use crate::schedulers::cannot_drain;
 use crate::steps::{Change, Step};
 
 /// What the differences of a pass share.
@@ -96,6 +97,9 @@ impl One<'_, '_> {
     }
 
     fn unwanted(&mut self, socket: SocketAddr, old: Option<&RealServer>, new: &Server) {
+        if cannot_drain(&new.scheduling.scheduler) {
+            return self.remove(socket);
+        }
         let end = match new.lingering.contains(&socket) {
             true => None,
             false if !self.is_tcp() => return self.remove(socket),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kubeweir_netlink::ipvs::{Identity, Request};
 use kubeweir_nftables::handover;
@@ -24,7 +24,18 @@ pub struct Mode<K, S> {
     schedulers: Schedulers,
     known: Known,
     draining: Draining,
+    retry: Retry,
 }
+
+/// When what was refused is tried again: by reading everything, less and less often.
+#[derive(Debug)]
+struct Retry {
+    at: Option<Instant>,
+    pause: Duration,
+}
+
+/// Until what was refused is tried again: at first, and at most.
+const PAUSES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(1800)];
 
 /// What is known of the kernel's virtual servers.
 enum Known {
@@ -58,6 +69,8 @@ pub struct Applied {
     pub requests: u64,
     /// Schedulers that the kernel lacks, for all that was looked at.
     pub lacking: Vec<Lacking>,
+    /// What the kernel does not take. All else is in force, and this is tried again later.
+    pub refused: Vec<Failed>,
 }
 
 /// A pass did not succeed. Nothing is known any more; the next pass reads the kernel.
@@ -72,9 +85,9 @@ pub enum Error {
     /// Virtual servers could not be read or written at all.
     #[error("IPVS does not answer")]
     Ipvs(#[from] kubeweir_netlink::Error),
-    /// Some steps were refused; all others were carried out.
+    /// The kernel did not have what it was thought to have; all other steps were carried out.
     #[error("the kernel refused {}", list(.0))]
-    Refused(Vec<Failed>),
+    Surprised(Vec<Failed>),
 }
 
 impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
@@ -87,6 +100,7 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
             schedulers,
             known: Known::Nothing,
             draining: Draining::default(),
+            retry: Retry { at: None, pause: PAUSES[0] },
         }
     }
 
@@ -111,6 +125,7 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         self.known = Known::Nothing;
         self.tables.forget();
         self.schedulers.unavailable.clear();
+        self.retry.at = None;
     }
 
     /// Reads the tables, the virtual servers and the addresses.
@@ -157,10 +172,12 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         let (mut applied, carried) = carried.inspect_err(|_| self.tables.forget())?;
         self.forget_deleted(&difference.servers);
         self.schedulers.unavailable.extend(carried.lacking);
-        if !carried.failed.is_empty() {
+        if carried.failed.iter().any(Failed::is_surprise) {
             self.tables.forget();
-            return Err(Error::Refused(carried.failed));
+            return Err(Error::Surprised(carried.failed));
         }
+        self.retry.after(&carried.failed, matches!(known, Known::Observed(..)), now);
+        applied.refused = carried.failed;
         let from = match known {
             Known::Programmed(programmed) => Some(*programmed),
             Known::Nothing | Known::Observed(..) => None,
@@ -198,7 +215,7 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
 
     /// When [`Mode::tend`] has something to do.
     pub fn due(&self) -> Option<Instant> {
-        self.is_known().then(|| self.draining.due()).flatten()
+        self.is_known().then(|| [self.draining.due(), self.retry.at].into_iter().flatten().min()).flatten()
     }
 
     /// How many real servers drain.
@@ -209,6 +226,10 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
     /// Looks at the real servers that drain and are due, and deletes those that are done. After an error nothing is known any
     /// more.
     pub fn tend(&mut self, now: Instant) -> Result<Applied, Error> {
+        if self.retry.at.is_some_and(|at| at <= now) {
+            self.forget();
+            return Ok(Applied::default());
+        }
         let sent = self.kernel.sent();
         match self.delete_drained(now) {
             Ok(operations) => {
@@ -237,6 +258,19 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
             self.draining.take(identity, *real, Change::Over, now);
         }
         Ok(over.len())
+    }
+}
+
+impl Retry {
+    /// A pass refused this. One that looked at everything and met no refusal has nothing left to be tried.
+    fn after(&mut self, failed: &[Failed], whole: bool, now: Instant) {
+        if !failed.is_empty() {
+            let at = now + self.pause;
+            self.at = Some(self.at.map_or(at, |earlier| earlier.min(at)));
+            self.pause = if whole { (self.pause * 2).min(PAUSES[1]) } else { self.pause };
+        } else if whole {
+            *self = Retry { at: None, pause: PAUSES[0] };
+        }
     }
 }
 

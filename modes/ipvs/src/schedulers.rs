@@ -103,10 +103,20 @@ impl Schedulers {
     }
 }
 
-/// `mh` passes over real servers of weight 0 only with its fallback flag, and tells connections of one client apart only
-/// with its port flag (`IP_VS_SVC_F_SCHED_MH_FALLBACK`, `IP_VS_SVC_F_SCHED_MH_PORT`).
+/// `mh` and `sh` pass over real servers of weight 0 only with their fallback flags, and refuse connections otherwise; `mh` tells
+/// connections of one client apart only with its port flag (`IP_VS_SVC_F_SCHED_MH_FALLBACK`, `IP_VS_SVC_F_SCHED_MH_PORT`,
+/// `IP_VS_SVC_F_SCHED_SH_FALLBACK`).
 fn of_scheduler(name: &str) -> Flags {
-    if name == "mh" { Flags::MH_FALLBACK | Flags::MH_PORT } else { Flags::default() }
+    match name {
+        "mh" => Flags::MH_FALLBACK | Flags::MH_PORT,
+        "sh" => Flags::SCHEDULER_1,
+        _ => Flags::default(),
+    }
+}
+
+/// Whether real servers of weight 0 keep others from being chosen: `dh` refuses what hashes to one.
+pub(crate) fn cannot_drain(name: &str) -> bool {
+    name == "dh"
 }
 
 #[cfg(test)]

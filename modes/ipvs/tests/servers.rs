@@ -175,16 +175,30 @@ fn what_one_object_is_refused_keeps_no_other_from_being_programmed_and_is_tried_
     let mut cluster = Cluster::before_start(kernel);
     let mut changed = cluster.snapshot.put_service(service(1).into());
     changed.merge(cluster.snapshot.put_service(service(2).into()));
-    let refused = cluster.sync(&changed).unwrap_err();
-    assert!(matches!(&refused, Error::Refused(failed) if failed.len() == 1));
-    assert!(
-        refused.to_string().contains("-A -t 10.96.0.1:80 -s rr for Service default/service-1"),
-        "{refused}"
-    );
+    let refused = cluster.sync(&changed).unwrap().refused;
+    let text = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(text.starts_with("-A -t 10.96.0.1:80 -s rr for Service default/service-1"), "{text}");
+    assert_eq!(refused.len(), 1, "{text}");
     assert!(cluster.mode.kernel().state.servers.contains_key(&server(2, TCP)));
+    assert!(cluster.mode.is_known(), "other changes cost what they cost");
     cluster.mode.kernel().refuses.clear();
+    let due = cluster.mode.due().unwrap();
+    let _ = cluster.mode.tend(due).unwrap();
     let done = cluster.sync(&Changed::default()).unwrap();
-    assert_eq!(done.operations, 1, "only what was missing");
+    assert_eq!((done.operations, done.refused.len()), (1, 0), "only what was missing");
+    assert_eq!(cluster.mode.due(), None);
+}
+
+#[test]
+fn what_is_not_as_it_was_thought_to_be_is_read_again() {
+    let mut cluster = Cluster::new(2);
+    cluster.mode.kernel().state.servers.clear();
+    let changed = cluster.snapshot.put_slice(common::slice(0, vec![endpoint(0, 1), endpoint(0, 9)]).into());
+    assert!(matches!(cluster.sync(&changed), Err(Error::Surprised(_))));
+    assert!(!cluster.mode.is_known());
+    cluster.sync(&Changed::default()).unwrap();
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (9, 1)]);
+    assert_eq!(cluster.weights(server(1, TCP)), [(1, 1), (2, 1), (3, 1)]);
 }
 
 #[test]

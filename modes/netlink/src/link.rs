@@ -109,7 +109,8 @@ impl Client {
     }
 
     /// Adds addresses to a link and returns what became of each. `EEXIST` for those that it has. IPv6 addresses can be
-    /// used at once: nobody is asked whether they are taken.
+    /// used at once: nobody is asked whether they are taken. They are valid but never preferred: the host would take one for
+    /// the source of its packets to elsewhere, whatever link it is on.
     pub fn add_addresses(&mut self, index: u32, addresses: &[Address]) -> Result<Vec<Outcome>, Error> {
         let head = |_: &Address| (a::NEW_ADDRESS, CREATE | EXCLUSIVE);
         let body = |address: &Address, w: &mut Writer| message::write_address(index, address, w);

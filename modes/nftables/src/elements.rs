@@ -105,9 +105,9 @@ impl Sink<'_> {
     }
 
     fn pool(&mut self, place: Place, list: List, key: Key, pool: &Pool) {
-        self.named(SetId::Slots(place, list, class(pool.targets.len())), key);
         let bench = Bench { family: self.family, place, list, key };
         let seats = self.seating.order(&bench, pool);
+        self.named(SetId::Slots(place, list, class(seats.len())), key);
         if pool.affinity.is_some() {
             return self.sticky(&bench, &seats);
         }

@@ -45,7 +45,7 @@ impl HandOver {
     pub fn is_handed_over(&self, frontend: &Frontend) -> bool {
         self.to_servers
             && match frontend.address {
-                FrontendAddress::Ip(_) => frontend.holder != Holder::AnotherNode,
+                FrontendAddress::Ip(address) => frontend.holder != Holder::AnotherNode && is_unicast(address),
                 FrontendAddress::Node(family) => !self.node_ports[family.index()].is_empty(),
             }
     }
@@ -63,11 +63,20 @@ impl HandOver {
     pub fn bound(&self, frontend: &Frontend) -> Option<IpAddr> {
         match frontend.address {
             FrontendAddress::Ip(address) if frontend.holder == Holder::Nobody => {
-                self.to_servers.then_some(address)
+                (self.to_servers && is_unicast(address)).then_some(address)
             }
             _ => None,
         }
     }
+}
+
+/// Whether the address can be one host's.
+pub fn is_unicast(address: IpAddr) -> bool {
+    let nowhere = match address {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6.is_unspecified(),
+    };
+    !nowhere && !address.is_multicast()
 }
 
 /// The virtual servers that tables say are ours, by protocol number and place: whoever starts anew knows them by this.

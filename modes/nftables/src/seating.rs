@@ -26,7 +26,7 @@ impl Seating {
         let mut seating = Seating::default();
         frontends::benches(service, hand_over, &mut |bench, pool| {
             let seats = seat(pool, |slot| before(&bench, slot));
-            if !seats.iter().copied().eq(pool.targets.iter().map(Target::socket)) {
+            if !seats.iter().copied().eq(served(pool)) {
                 seating.0.insert(bench, seats.into());
             }
         });
@@ -37,7 +37,7 @@ impl Seating {
     pub fn order<'a>(&'a self, bench: &Bench, pool: &Pool) -> Cow<'a, [SocketAddr]> {
         match self.0.get(bench) {
             Some(seats) => Cow::Borrowed(seats),
-            None => pool.targets.iter().map(Target::socket).collect(),
+            None => served(pool).collect(),
         }
     }
 
@@ -47,10 +47,16 @@ impl Seating {
     }
 }
 
+/// The targets that get new connections. Rules know no other weights than none and some; where none has any, all are used.
+fn served(pool: &Pool) -> impl Iterator<Item = SocketAddr> + '_ {
+    let all_without = pool.targets.iter().all(|target| target.weight == 0);
+    pool.targets.iter().filter(move |target| all_without || target.weight > 0).map(Target::socket)
+}
+
 /// Gives each target a slot below the number of targets.
 fn seat(pool: &Pool, before: impl FnMut(u32) -> Option<SocketAddr>) -> Vec<SocketAddr> {
-    let mut standing: BTreeSet<SocketAddr> = pool.targets.iter().map(Target::socket).collect();
-    let slots = 0..u32::try_from(pool.targets.len()).unwrap_or(u32::MAX);
+    let mut standing: BTreeSet<SocketAddr> = served(pool).collect();
+    let slots = 0..u32::try_from(standing.len()).unwrap_or(u32::MAX);
     let kept: Vec<Option<SocketAddr>> =
         slots.map(before).map(|had| had.filter(|socket| standing.remove(socket))).collect();
     let mut standing = standing.into_iter();

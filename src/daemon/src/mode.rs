@@ -139,11 +139,16 @@ impl<K: Kernel, S: kubeweir_ipvs::kernel::Kernel> Mode for kubeweir_ipvs::Mode<K
 }
 
 fn applied(done: kubeweir_ipvs::Applied) -> Applied {
+    let refused = done.refused.into_iter().map(|failed| Complaint {
+        about: failed.step.service.clone(),
+        reason: "RefusedByKernel",
+        text: failed.to_string(),
+    });
     Applied {
         operations: done.operations,
         batches: done.batches,
         requests: usize::try_from(done.requests).unwrap_or(usize::MAX),
-        complaints: done.lacking.into_iter().map(complaint).collect(),
+        complaints: done.lacking.into_iter().map(complaint).chain(refused).collect(),
     }
 }
 

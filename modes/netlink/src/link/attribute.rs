@@ -25,6 +25,10 @@ pub(super) const KIND: u16 = 1;
 pub(super) const ADDRESS: u16 = 1;
 /// `IFA_LOCAL`: our own address; IPv6 has it on point-to-point links only.
 pub(super) const LOCAL: u16 = 2;
+/// `IFA_CACHEINFO`: for how many seconds the address is preferred and valid, and two time stamps, each in 32 bits.
+pub(super) const LIFETIMES: u16 = 6;
+/// `INFINITY_LIFE_TIME`.
+pub(super) const FOREVER: u32 = u32::MAX;
 /// `IFA_FLAGS`, the flags in 32 bits.
 pub(super) const FLAGS: u16 = 8;
 /// `IFA_F_NODAD`: nobody is asked whether the address is taken.

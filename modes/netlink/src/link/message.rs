@@ -96,6 +96,7 @@ pub(super) fn write_address(index: u32, address: &Address, w: &mut Writer) {
             w.bytes(a::LOCAL, &v6.octets());
             w.bytes(a::ADDRESS, &v6.octets());
             w.u32(a::FLAGS, a::NO_DUPLICATE_DETECTION);
+            w.bytes(a::LIFETIMES, [0, a::FOREVER, 0, 0].map(u32::to_ne_bytes).as_flattened());
         }
     }
 }
