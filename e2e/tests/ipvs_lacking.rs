@@ -30,6 +30,9 @@ fn all_that_is_missing_is_said_in_one_message() {
     let has_ipvs = node.run(|| Path::new("/proc/sys/net/ipv4/vs/conntrack").exists()).unwrap();
     let module = "the kernel's module ip_vs is not loaded: run `modprobe ip_vs` on the host";
     assert_eq!(line.contains(module), !has_ipvs, "{said}");
+    let has_dummy = node.run(|| Command::new("ip").args(["link", "add", "d0", "type", "dummy"]).output());
+    let has_dummy = has_dummy.unwrap().unwrap().status.success();
+    assert_eq!(line.contains("run `modprobe dummy` on the host"), !has_dummy, "{said}");
     for (sysctl, of_module) in [
         ("net.ipv4.vs.conntrack=1", true),
         ("net.ipv4.vs.expire_nodest_conn=1", true),

@@ -79,8 +79,6 @@ const SOURCE_NAT: i32 = 100;
 const FILTER: i32 = 0;
 /// Before destination NAT, but behind connection tracking.
 const BEFORE_NAT: i32 = -110;
-/// Behind IPVS at the input hook, which is at 98 and 99.
-const BEHIND_SERVERS: i32 = 150;
 /// How often an endpoint is drawn for a frontend of an inexact class. More than half of its slots are taken, so that
 /// all draws fail for one connection in 65,536; the first endpoint takes that one.
 const THROWS: usize = 16;
@@ -160,13 +158,11 @@ impl Build<'_> {
     fn base_chains(&self) -> BTreeMap<String, Chain> {
         let to_services = self.rule([jump("services")]);
         let input = [self.unserved(), self.unserved_node_ports()].into_iter().chain(self.shield()).collect();
-        // Other programs translate at the usual place; what virtual servers have must not get there.
-        let nat = if self.is_beside_servers() { DESTINATION_NAT - 1 } else { DESTINATION_NAT };
         let before_nat = |point, rules| (false, point, BEFORE_NAT, rules);
         let filter = |point, rules| (false, point, FILTER, rules);
         let mut chains = BTreeMap::from([
             ("filter-prerouting-pre-dnat", before_nat(HookPoint::Prerouting, self.source_filter())),
-            ("nat-prerouting", (true, HookPoint::Prerouting, nat, vec![to_services.clone()])),
+            ("nat-prerouting", (true, HookPoint::Prerouting, DESTINATION_NAT, vec![to_services.clone()])),
             ("nat-postrouting", (true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade())),
             ("filter-input", filter(HookPoint::Input, input)),
             ("filter-forward", filter(HookPoint::Forward, self.through())),
@@ -178,10 +174,7 @@ impl Build<'_> {
             let own = before_nat(HookPoint::Output, self.source_filter());
             chains.insert("filter-output-pre-dnat", own);
         }
-        if let Some(rules) = self.behind_servers() {
-            chains.insert("filter-input-behind-servers", (false, HookPoint::Input, BEHIND_SERVERS, rules));
-        }
-        chains.insert("nat-output", (true, HookPoint::Output, nat, nat_output));
+        chains.insert("nat-output", (true, HookPoint::Output, DESTINATION_NAT, nat_output));
         chains.insert("filter-output", filter(HookPoint::Output, output));
         let chain =
             |(name, (translates, point, priority, rules))| base(name, translates, point, priority, rules);
@@ -250,7 +243,6 @@ impl Build<'_> {
         }
         rules.push(self.rule([to(SetId::ClusterIps), goto(&pick_chain(Place::Service, List::Main))]));
         rules.push(self.rule(self.at_node_port_address().into_iter().chain([goto("nodeports")])));
-        rules.extend(self.nothing_else());
         rules
     }
 
@@ -294,7 +286,8 @@ impl Build<'_> {
     /// A frontend without endpoints is left to the filter: its address may be the node's too, and its port a NodePort.
     fn external(&self) -> Vec<Rule> {
         let unserved = frontend_in(Place::Service, SetId::Rejected(Place::Service));
-        let left = self.rule([unserved, self.untranslated()]).comment("not a NodePort, whatever its address");
+        let left =
+            self.rule([unserved, verdict(Verdict::Accept)]).comment("not a NodePort, whatever its address");
         let masqueraded = frontend_in(Place::Service, SetId::Masqueraded(Place::Service));
         let others = self.rule([masqueraded, goto(&pick_chain(Place::Service, List::Main))]);
         [left].into_iter().chain(self.marks_and_policies(Place::Service)).chain([others]).collect()

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use kubeweir_ipvs::kernel::Kernel;
-use kubeweir_ipvs::{Client, Mode};
-use kubeweir_netlink::Error;
+use kubeweir_ipvs::{Client, DEVICE, Mode};
 use kubeweir_netlink::ipvs::Timeouts;
+use kubeweir_netlink::{Error, link};
 use tracing::info;
 
 use super::host::{self, NotReady, Problem, SYSCTLS};
@@ -38,8 +38,23 @@ fn prepared(settings: &Ipvs) -> anyhow::Result<Client> {
             problems.extend(client.prepare().err().map(Problem::NoDevice));
             if problems.is_empty() { Ok(client) } else { Err(NotReady(problems).into()) }
         }
-        Err(Error::NoFamily { .. }) if !problems.is_empty() => Err(NotReady(problems).into()),
+        Err(Error::NoFamily { .. }) if !problems.is_empty() => {
+            problems.extend(no_device());
+            Err(NotReady(problems).into())
+        }
         Err(error) => Err(error).context("IPVS cannot be reached"),
+    }
+}
+
+/// Whether the device could be made, found out by making it: it is of no use without IPVS, and goes again.
+fn no_device() -> Option<Problem> {
+    let mut links = link::Client::open().ok()?;
+    if links.find(DEVICE).ok()?.is_some() {
+        return None;
+    }
+    match links.create_dummy(DEVICE) {
+        Ok(made) => links.delete(made.index).err().map(Problem::NoDevice),
+        Err(error) => Some(Problem::NoDevice(error)),
     }
 }
 

@@ -86,10 +86,7 @@ impl Machine<'_> {
                 Expr::Verdict(verdict) => return Outcome::To(verdict.clone()),
                 Expr::Reject { .. } => return Outcome::Reject,
                 Expr::DestinationNat { address, port, .. } => {
-                    match port {
-                        Some(port) => translate(state, &registers, *address, *port),
-                        None => state.translated = Translated::ToItself,
-                    }
+                    translate(state, &registers, *address, *port);
                     return Outcome::To(Verdict::Accept);
                 }
                 Expr::Masquerade { .. } => {
