@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kubeweir_e2e::guest::{SUITES, Suite};
 use serde_json::Value;
 
 /// Which of our crates each may use. What is not listed is forbidden.
@@ -239,4 +240,23 @@ fn the_readme_shows_every_room_and_names_only_tests_that_exist() {
     for test in named.filter(|word| !word.starts_with("kube")) {
         assert!(all.contains(&format!("fn {test}")), "the README names {test}, which does not exist");
     }
+}
+
+/// A test that is ignored on the host runs in guests, or not at all.
+#[test]
+fn what_is_ignored_on_the_host_is_a_suite_of_guests() {
+    let ignores = |path: &&PathBuf| {
+        fs::read_to_string(path).unwrap().lines().any(|line| line.trim().starts_with("#[ignore"))
+    };
+    let mut found = 0;
+    for path in rust_files().iter().filter(ignores) {
+        let inside = path.strip_prefix(root()).unwrap().display().to_string();
+        let (room, file) =
+            inside.split_once("/tests/").unwrap_or_else(|| panic!("{inside}: ignored, and no suite"));
+        let binary = file.split('/').next().unwrap().trim_end_matches(".rs");
+        let is_it = |suite: &&Suite| suite.ignored && (suite.room, suite.binary) == (room, binary);
+        assert!(SUITES.iter().any(|suite| is_it(&suite)), "{inside}: ignored, and no suite");
+        found += 1;
+    }
+    assert!(found > 0);
 }

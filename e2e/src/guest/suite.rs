@@ -12,7 +12,9 @@ use serde_json::Value;
 pub struct Suite {
     /// What it is called.
     pub name: &'static str,
-    /// The name of the binary, a file of `e2e/tests`.
+    /// The directory of its crate in the workspace.
+    pub room: &'static str,
+    /// The name of the binary, a file or directory of the crate's `tests`.
     pub binary: &'static str,
     /// What the names of its tests end with; others are left out.
     pub ending: &'static str,
@@ -29,6 +31,7 @@ const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
 
 /// All of them. The packet tables are run over one way of wiring pods each time, and over all of them if asked for.
 pub const SUITES: &[Suite] = &[
+    Suite { name: "netlink", room: "modes/netlink", ignored: true, ..Suite::of("ipvs") },
     Suite { ignored: true, ..Suite::of("ipvs_guest") },
     Suite { ignored: true, ..Suite::of("ipvs_switch") },
     Suite::of("ipvs_lacking"),
@@ -41,7 +44,15 @@ pub const SUITES: &[Suite] = &[
 impl Suite {
     /// All tests of a binary that are not ignored, in IPVS mode, each time.
     const fn of(binary: &'static str) -> Suite {
-        Suite { name: binary, binary, ending: "", ignored: false, always: true, environment: IPVS }
+        Suite {
+            name: binary,
+            room: "e2e",
+            binary,
+            ending: "",
+            ignored: false,
+            always: true,
+            environment: IPVS,
+        }
     }
 }
 
@@ -78,23 +89,27 @@ pub fn build(suites: &[Suite]) -> anyhow::Result<Vec<Binary>> {
     }
     let programs = programs(&String::from_utf8(output.stdout)?);
     let binary = |&suite: &Suite| {
+        let program = programs.get(&(manifest(suite.room), suite.binary.to_owned()));
         let program =
-            programs.get(suite.binary).with_context(|| format!("cargo built no {}", suite.binary))?;
+            program.with_context(|| format!("cargo built no {} of {}", suite.binary, suite.room))?;
         Ok(Binary { suite, program: program.clone(), tests: tests(suite, program)? })
     };
     suites.iter().map(binary).collect()
 }
 
-/// Programs by name, from what cargo says.
-fn programs(messages: &str) -> BTreeMap<String, PathBuf> {
+/// The manifest of a crate, by its directory in the workspace.
+fn manifest(room: &str) -> String {
+    let workspace = env!("CARGO_MANIFEST_DIR").trim_end_matches("e2e");
+    format!("{workspace}{room}/Cargo.toml")
+}
+
+/// Programs by their crate's manifest and their name, from what cargo says: crates have tests of the same names.
+fn programs(messages: &str) -> BTreeMap<(String, String), PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = |message: Value| {
-        // Other crates have tests of the same names.
-        if message["manifest_path"] != concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml") {
-            return None;
-        }
-        let name = message["target"]["name"].as_str()?.to_owned();
-        Some((name, PathBuf::from(message["executable"].as_str()?)))
+        let text = |value: &Value| Some(value.as_str()?.to_owned());
+        let of = (text(&message["manifest_path"])?, text(&message["target"]["name"])?);
+        Some((of, PathBuf::from(message["executable"].as_str()?)))
     };
     messages.filter_map(program).collect()
 }

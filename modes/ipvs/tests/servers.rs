@@ -217,3 +217,14 @@ fn policy_local_and_weights_do_not_cost_more_than_they_are() {
     assert_eq!(done.requests, 2 + 3);
     assert_eq!(real(0, 1).port(), 8080);
 }
+
+#[test]
+fn under_dh_nothing_drains_since_it_refuses_what_hashes_to_weight_0() {
+    let mut cluster = Cluster::new(1);
+    let mut hashed = service(0);
+    hashed.scheduler = Some("dh".into());
+    cluster.put(hashed);
+    cluster.connect(0, TCP, 3, 2);
+    cluster.endpoints(0, vec![endpoint(0, 1), endpoint(0, 2)]);
+    assert_eq!((cluster.weights(server(0, TCP)), cluster.mode.draining()), (vec![(1, 1), (2, 1)], 0));
+}

@@ -135,3 +135,16 @@ fn addresses_of_other_links_are_not_listed() {
         assert_eq!(ours.len(), 2, "{ours:?}");
     });
 }
+
+/// `ip` is a witness: the kernel calls an address that is never preferred deprecated.
+#[test]
+fn an_ipv6_address_is_never_preferred_as_a_source() {
+    inside(|client, loopback| {
+        let address = Address::host("fd00:96::1".parse().unwrap());
+        assert_eq!(client.add_addresses(loopback.index, &[address]).unwrap(), [Ok(())]);
+        let output = std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "lo"]).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let line = text.lines().find(|line| line.contains("fd00:96::1/128")).unwrap();
+        assert!(line.contains("deprecated") && line.contains("valid_lft forever"), "{line}");
+    });
+}

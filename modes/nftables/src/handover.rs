@@ -108,3 +108,16 @@ fn node_port_addresses(node: &NodePlan, family: Family) -> Arc<[IpAddr]> {
         NodePortAddresses::Only(_) => Arc::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_one_host_can_have_is_taken_on() {
+        let is = |text: &str| is_unicast(text.parse().unwrap());
+        assert!(["10.96.0.1", "203.0.113.255", "fd00::1"].into_iter().all(is));
+        let not = ["0.1.2.3", "255.255.255.255", "239.0.0.7", "::", "ff0e::1"];
+        assert!(!not.into_iter().any(is));
+    }
+}

@@ -93,4 +93,13 @@ mod tests {
         check(&[1, 2, 3, 4], &[4], &[4]);
         check(&[1, 1, 2], &[1, 2, 3], &[1, 3, 2]);
     }
+
+    #[test]
+    fn who_has_no_weight_has_no_slot_unless_nobody_has_any() {
+        let mut pool = pool(&[1, 2, 3]);
+        pool.targets[1].weight = 0;
+        assert_eq!(seat(&pool, |_| None), [socket(1), socket(3)]);
+        pool.targets.iter_mut().for_each(|target| target.weight = 0);
+        assert_eq!(seat(&pool, |_| None).len(), 3);
+    }
 }
