@@ -32,6 +32,7 @@ pub mod question;
 pub mod recorder;
 pub mod run;
 pub mod settings;
+pub mod shown;
 mod source;
 mod told;
 
