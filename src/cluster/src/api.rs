@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::convert::{self, Converted, HEADLESS, SERVICE_PROXY_NAME, Strings};
 use crate::event::{Event, Kind};
+use crate::version::Version;
 
 /// How long to wait before asking again for a kind that the server does not know.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(600);
@@ -198,7 +199,10 @@ fn of_service(mut strings: Strings) -> impl FnMut(&Service, bool) -> Event {
     move |object, deleted| {
         let name = convert::name(&object.metadata, &mut strings);
         match convert::service(object, &mut strings).filter(|_| !deleted) {
-            Some(converted) => Event::Service(Arc::new(take("Service", &name, converted))),
+            Some(converted) => {
+                let version = Version::of(&object.metadata);
+                Event::Service(Arc::new(take("Service", &name, converted)), version)
+            }
             None => Event::ServiceGone(name),
         }
     }
@@ -209,7 +213,8 @@ fn of_slice(mut strings: Strings) -> impl FnMut(&EndpointSlice, bool) -> Event {
         let name = convert::name(&object.metadata, &mut strings);
         match convert::endpoint_slice(object, &mut strings).filter(|_| !deleted) {
             Some((converted, trigger)) => {
-                Event::Slice(Arc::new(take("EndpointSlice", &name, converted)), trigger)
+                let version = Version::of(&object.metadata);
+                Event::Slice(Arc::new(take("EndpointSlice", &name, converted)), version, trigger)
             }
             None => Event::SliceGone(name),
         }

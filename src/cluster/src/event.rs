@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use kubeweir_plan::ObjectName;
 use kubeweir_plan::input::{EndpointSlice, Node, Service};
 
+use crate::version::Version;
+
 /// One report of a source.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -17,11 +19,11 @@ pub enum Event {
     /// The list is complete.
     ListEnds(Kind),
     /// A Service is there, new or changed.
-    Service(Arc<Service>),
+    Service(Arc<Service>, Version),
     /// A Service is gone, or is none of our business any more.
     ServiceGone(ObjectName),
     /// A slice is there, new or changed.
-    Slice(Arc<EndpointSlice>, Option<Trigger>),
+    Slice(Arc<EndpointSlice>, Version, Option<Trigger>),
     /// A slice is gone, or is none of our business any more.
     SliceGone(ObjectName),
     /// The Node is there, new or changed.

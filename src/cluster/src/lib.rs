@@ -17,6 +17,8 @@ pub mod manifests;
 pub mod notice;
 mod sloppy;
 mod store;
+mod version;
 
 pub use event::{Event, Kind, Trigger};
 pub use store::Store;
+pub use version::{ServiceVersions, Version};

@@ -5,6 +5,7 @@ use kubeweir_plan::input::Node;
 use kubeweir_plan::{Changed, ObjectName, Snapshot};
 
 use crate::event::{Event, Kind};
+use crate::version::{ServiceVersions, Versions};
 
 /// Folds events into a snapshot.
 #[derive(Debug, Default)]
@@ -13,6 +14,7 @@ pub struct Store {
     /// Kinds whose initial list has ended.
     complete: BTreeSet<Kind>,
     lists: Lists,
+    versions: Versions,
 }
 
 /// What the lists that are being delivered have named so far; `None` where none is.
@@ -39,15 +41,80 @@ impl Store {
 
     /// Takes one event in and says what it changed.
     pub fn apply(&mut self, event: Event) -> Changed {
+        let before = self.before(&event);
+        let changed = self.fold(event);
+        for (name, versions) in before.into_iter().filter(|(name, _)| changed.services.contains(name)) {
+            self.versions.keep(name, versions);
+        }
+        changed
+    }
+
+    /// What the API says of the versions of a Service and its slices.
+    pub fn versions(&self, service: &ObjectName) -> ServiceVersions {
+        self.versions.of(service, &self.snapshot)
+    }
+
+    /// What is in force of a Service that has changed since [`Store::settle`]; `None` if it has not.
+    pub fn versions_before(&self, service: &ObjectName) -> Option<&ServiceVersions> {
+        self.versions.before(service)
+    }
+
+    /// Services that have changed since [`Store::settle`].
+    pub fn unsettled(&self) -> impl Iterator<Item = &ObjectName> {
+        self.versions.changed()
+    }
+
+    /// What the API says now is in force.
+    pub fn settle(&mut self) {
+        self.versions.settle();
+    }
+
+    /// The versions of what an event may change, for Services that have not changed yet. Before everything is known nothing
+    /// is in force.
+    fn before(&self, event: &Event) -> Vec<(ObjectName, ServiceVersions)> {
+        if self.snapshot().is_none() {
+            return Vec::new();
+        }
+        let owner = |slice: &ObjectName| self.snapshot.owner_of(slice).cloned();
+        let touched = match event {
+            Event::Service(service, _) => vec![service.name.clone()],
+            Event::ServiceGone(name) => vec![name.clone()],
+            Event::Slice(slice, ..) => {
+                let moved = owner(&slice.name).filter(|owner| *owner != slice.service);
+                [slice.service.clone()].into_iter().chain(moved).collect()
+            }
+            Event::SliceGone(name) => owner(name).into_iter().collect(),
+            Event::ListEnds(kind) => self.unnamed(*kind),
+            _ => Vec::new(),
+        };
+        let fresh = touched.into_iter().filter(|name| self.versions.before(name).is_none());
+        fresh.map(|name| (name.clone(), self.versions(&name))).collect()
+    }
+
+    /// Services that the list which ends did not name, or slices of which it did not.
+    fn unnamed(&self, kind: Kind) -> Vec<ObjectName> {
+        match kind {
+            Kind::Service => missing(self.lists.services.as_ref(), self.snapshot.service_names()),
+            Kind::EndpointSlice => missing(self.lists.slices.as_ref(), self.snapshot.slice_names())
+                .iter()
+                .filter_map(|slice| self.snapshot.owner_of(slice).cloned())
+                .collect(),
+            Kind::Node | Kind::ServiceCidr => Vec::new(),
+        }
+    }
+
+    fn fold(&mut self, event: Event) -> Changed {
         match event {
             Event::ListBegins(kind) => self.begin(kind),
             Event::ListEnds(kind) => self.end(kind),
-            Event::Service(service) => {
+            Event::Service(service, version) => {
                 name(&mut self.lists.services, &service.name);
+                self.versions.service_is(&service.name, version);
                 self.snapshot.put_service(service)
             }
-            Event::Slice(slice, _) => {
+            Event::Slice(slice, version, _) => {
                 name(&mut self.lists.slices, &slice.name);
+                self.versions.slice_is(&slice.name, version);
                 self.snapshot.put_slice(slice)
             }
             Event::Node(node) => {
@@ -62,12 +129,22 @@ impl Store {
                 name(&mut self.lists.service_cidrs, &cidr);
                 self.snapshot.put_service_cidr(&cidr, prefixes)
             }
-            Event::ServiceGone(name) => self.snapshot.remove_service(&name),
-            Event::SliceGone(name) => self.snapshot.remove_slice(&name),
+            Event::ServiceGone(name) => self.lose_service(&name),
+            Event::SliceGone(name) => self.lose_slice(&name),
             Event::NodeGone => self.lose_node(),
             Event::OtherNodeGone(name) => self.snapshot.remove_node_addresses(&name),
             Event::ServiceCidrGone(name) => self.snapshot.remove_service_cidr(&name),
         }
+    }
+
+    fn lose_service(&mut self, name: &ObjectName) -> Changed {
+        self.versions.lose_service(name);
+        self.snapshot.remove_service(name)
+    }
+
+    fn lose_slice(&mut self, name: &ObjectName) -> Changed {
+        self.versions.lose_slice(name);
+        self.snapshot.remove_slice(name)
     }
 
     /// What was known last of a Node that is gone holds on, as long as its pods and addresses may: only balancers are told
@@ -98,13 +175,13 @@ impl Store {
             Kind::Service => {
                 let listed = self.lists.services.take();
                 for name in missing(listed.as_ref(), self.snapshot.service_names()) {
-                    changed.merge(self.snapshot.remove_service(&name));
+                    changed.merge(self.lose_service(&name));
                 }
             }
             Kind::EndpointSlice => {
                 let listed = self.lists.slices.take();
                 for name in missing(listed.as_ref(), self.snapshot.slice_names()) {
-                    changed.merge(self.snapshot.remove_slice(&name));
+                    changed.merge(self.lose_slice(&name));
                 }
             }
             Kind::Node => {

@@ -97,7 +97,7 @@ fn there_is_no_snapshot_while_a_file_has_never_been_good() {
     let mut followed = Followed::start(&[("a.yaml", &service("a", "10.96.0.1")), ("b.yaml", "kind: [")]);
     let name = ObjectName::new("default", "a");
     let event =
-        followed.events.iter().find(|event| matches!(event, Event::Service(s) if s.name == name)).unwrap();
+        followed.events.iter().find(|event| matches!(event, Event::Service(s, _) if s.name == name)).unwrap();
     followed.store.apply(event);
     assert!(followed.store.snapshot().is_none());
     followed.write("b.yaml", &service("b", "10.96.0.2"));

@@ -33,6 +33,8 @@ pub enum Command {
     Diff(Box<Flags>),
     /// Says where a packet would go, and why: by the manifests, or by what the running daemon knows.
     Explain(Box<Explain>),
+    /// Lists Services as they are programmed: by what the running daemon knows, or by the manifests.
+    List(Box<Flags>),
     /// Builds a playground of network namespaces and balances real connections in it.
     Demo(Demo),
 }

@@ -3,9 +3,11 @@
 mod cleanup;
 mod demo;
 mod explain;
+mod list;
 mod oneshot;
 
 pub use cleanup::cleanup;
 pub use demo::demo;
 pub use explain::explain;
+pub use list::list;
 pub use oneshot::{diff, render};

@@ -12,6 +12,7 @@ use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
 use crate::question::Question;
+use crate::state::{self, Tracker};
 use crate::told::{LookedAt, Told};
 
 /// Shortest pause between two times that a mode is tended.
@@ -34,6 +35,7 @@ pub struct Core<M> {
     /// What findings about the Node are told of.
     node: ObjectName,
     prerequisites: Prerequisites,
+    tracker: Tracker,
 }
 
 /// What has happened since the last successful pass.
@@ -126,6 +128,7 @@ impl<M: Mode> Core<M> {
             tending,
             told: Told::default(),
             prerequisites: Prerequisites::default(),
+            tracker: Tracker::default(),
         }
     }
 
@@ -138,6 +141,10 @@ impl<M: Mode> Core<M> {
             Event::Explain(asked) => {
                 // Whoever asked may be gone.
                 let _ = asked.answer.send(self.explain(&asked.question));
+                return Counts::default();
+            }
+            Event::State(asked) => {
+                let _ = asked.answer.send(state::answer(&asked.question, &self.sight()));
                 return Counts::default();
             }
             Event::Host(facts) => {
@@ -164,8 +171,8 @@ impl<M: Mode> Core<M> {
         let mut counts = Counts::default();
         let mut trigger = None;
         match &event {
-            ClusterEvent::Service(_) | ClusterEvent::ServiceGone(_) => counts.services = 1,
-            ClusterEvent::Slice(_, at) => (counts.slices, trigger) = (1, *at),
+            ClusterEvent::Service(..) | ClusterEvent::ServiceGone(_) => counts.services = 1,
+            ClusterEvent::Slice(_, _, at) => (counts.slices, trigger) = (1, *at),
             ClusterEvent::SliceGone(_) => counts.slices = 1,
             _ => {}
         }
@@ -229,6 +236,17 @@ impl<M: Mode> Core<M> {
         Some(question.answer(self.planner.plan(), self.facts.as_ref()?))
     }
 
+    /// What questions about the state are answered from.
+    fn sight(&self) -> state::Sight<'_> {
+        state::Sight {
+            store: &self.store,
+            plan: self.planner.plan(),
+            tracker: &self.tracker,
+            told: &self.told,
+            node: &self.node,
+        }
+    }
+
     /// The mode.
     pub fn mode(&mut self) -> &mut M {
         &mut self.mode
@@ -250,6 +268,7 @@ impl<M: Mode> Core<M> {
         let changed = std::mem::take(&mut self.waiting.changed);
         let mut update = self.planner.update(snapshot, facts, &changed);
         self.waiting.flows.merge(std::mem::take(&mut update.flows));
+        self.tracker.planned(&update.services);
         self.prerequisites.pods_are(Pods {
             sources: self.planner.plan().node.local_sources.clone(),
             prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
@@ -271,7 +290,9 @@ impl<M: Mode> Core<M> {
             let done = std::mem::take(&mut self.waiting);
             report.triggers = done.triggers;
             self.checks.add(done.flows);
+            self.store.settle();
         }
+        self.tracker.ended(&report.outcome, self.planner.plan(), SystemTime::now());
         self.pace.finished(report.outcome.is_ok(), whole, now());
         Some(report)
     }

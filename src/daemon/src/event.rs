@@ -2,6 +2,7 @@ use kubeweir_plan::{Facts, FlowCheck};
 
 use crate::prerequisites::Host;
 use crate::question::Asked;
+use crate::state;
 
 /// Everything that can happen to the loop.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub enum Event {
     Stop,
     /// Somebody wants to know where a packet would go.
     Explain(Box<Asked>),
+    /// Somebody wants to know what is programmed, and since when.
+    State(Box<state::Asked>),
     /// A check of tracked flows ended; one that failed comes back.
     FlowsChecked(Result<(), Box<FlowCheck>>),
     /// How the host is wired, complete.

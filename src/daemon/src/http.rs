@@ -22,6 +22,7 @@ use crate::health::{Answer, Health};
 use crate::metrics::Metrics;
 use crate::question::{Asked, Question};
 use crate::settings::ProxyMode;
+use crate::state;
 
 /// How long to wait before an address is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -63,7 +64,7 @@ impl Pages {
         serve(address, hard_fail, self, Pages::health_page).await
     }
 
-    /// Serves `/metrics`, `/proxyMode`, `/explain` and a trivial `/healthz` for ever.
+    /// Serves `/metrics`, `/proxyMode`, `/explain`, `/state` and a trivial `/healthz` for ever.
     pub async fn serve_metrics(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
         serve(address, hard_fail, self, Pages::metrics_page).await
     }
@@ -98,6 +99,10 @@ impl Pages {
             }
             "/proxyMode" => reply(StatusCode::OK, TEXT, self.mode.to_string()),
             "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
+            "/state" => {
+                let (status, text) = state::page::page(uri.query().unwrap_or_default(), &self.events).await;
+                reply(status, JSON, text)
+            }
             "/explain" => self.explanation(uri.query().unwrap_or_default()).await,
             _ => not_found(),
         }

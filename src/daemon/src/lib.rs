@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
+//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], [`state`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -34,6 +34,7 @@ pub mod run;
 pub mod settings;
 pub mod shown;
 mod source;
+pub mod state;
 mod told;
 
 pub use event::Event;

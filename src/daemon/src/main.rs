@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Some(Command::Render(flags)) => quietly(flags, || commands::render(flags)),
         Some(Command::Diff(flags)) => quietly(flags, || commands::diff(flags)),
         Some(Command::Explain(options)) => quietly(&options.flags, || commands::explain(options)),
+        Some(Command::List(flags)) => quietly(flags, || commands::list(flags)),
         Some(Command::Demo(options)) => commands::demo(options),
     };
     outcome.unwrap_or_else(|error| {

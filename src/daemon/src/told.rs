@@ -76,6 +76,14 @@ impl Told {
         }
     }
 
+    /// Complaints about a Service that stand.
+    pub(crate) fn complaints_about<'a>(
+        &'a self,
+        service: &'a ObjectName,
+    ) -> impl Iterator<Item = &'a Complaint> + 'a {
+        self.complaints.iter().filter(move |complaint| complaint.about.as_ref() == Some(service))
+    }
+
     /// Complaints that were not there before.
     pub(crate) fn complaints(&mut self, raised: Vec<Complaint>, looked_at: LookedAt<'_>) -> Vec<Complaint> {
         let raised: BTreeSet<Complaint> = raised.into_iter().collect();

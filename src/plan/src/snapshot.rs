@@ -181,6 +181,11 @@ impl Snapshot {
         self.services.get(service).into_iter().flat_map(|entry| entry.slices.iter()).map(Arc::as_ref)
     }
 
+    /// The Service that a slice belongs to; `None` if there is no such slice.
+    pub fn owner_of(&self, slice: &ObjectName) -> Option<&ObjectName> {
+        self.slices.get(slice).map(|slice| &slice.service)
+    }
+
     /// The Node, unless it does not exist.
     pub fn node(&self) -> Option<&Node> {
         self.node.as_deref()

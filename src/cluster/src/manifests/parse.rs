@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::convert::{self, Converted, Strings};
 use crate::event::{Kind, Trigger};
+use crate::version::Version;
 
 /// A file that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +36,8 @@ pub(super) type Id = (Kind, ObjectName);
 /// An object of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Object {
-    Service(Arc<Service>),
-    Slice(Arc<EndpointSlice>, Option<Trigger>),
+    Service(Arc<Service>, Version),
+    Slice(Arc<EndpointSlice>, Version, Option<Trigger>),
     Node(Arc<Node>),
     /// Its addresses.
     OtherNode(Arc<[IpAddr]>),
@@ -181,7 +182,8 @@ impl Reader<'_> {
         let name = convert::name(&object.metadata, self.strings);
         if let Some(converted) = convert::service(object, self.strings) {
             let service = self.take(Kind::Service, &name, converted);
-            self.content.objects.push(((Kind::Service, name), Object::Service(Arc::new(service))));
+            let object = Object::Service(Arc::new(service), Version::of(&object.metadata));
+            self.content.objects.push(((Kind::Service, name), object));
         }
     }
 
@@ -189,7 +191,8 @@ impl Reader<'_> {
         let name = convert::name(&object.metadata, self.strings);
         if let Some((converted, trigger)) = convert::endpoint_slice(object, self.strings) {
             let slice = self.take(Kind::EndpointSlice, &name, converted);
-            self.content.objects.push(((Kind::EndpointSlice, name), Object::Slice(Arc::new(slice), trigger)));
+            let object = Object::Slice(Arc::new(slice), Version::of(&object.metadata), trigger);
+            self.content.objects.push(((Kind::EndpointSlice, name), object));
         }
     }
 

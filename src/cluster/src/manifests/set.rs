@@ -169,8 +169,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 fn event(id: &Id, object: Option<Object>, this_node: &str) -> Event {
     match (object, id.0) {
-        (Some(Object::Service(service)), _) => Event::Service(service),
-        (Some(Object::Slice(slice, trigger)), _) => Event::Slice(slice, trigger),
+        (Some(Object::Service(service, version)), _) => Event::Service(service, version),
+        (Some(Object::Slice(slice, version, trigger)), _) => Event::Slice(slice, version, trigger),
         (Some(Object::Node(node)), _) => Event::Node(node),
         (Some(Object::OtherNode(addresses)), _) => Event::OtherNode(Arc::clone(&id.1.name), addresses),
         (Some(Object::ServiceCidr(prefixes)), _) => Event::ServiceCidr(Arc::clone(&id.1.name), prefixes),

@@ -33,12 +33,16 @@ pub fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(metrics: SocketAddr, question: &Question) -> anyhow::Result<String> {
+    ask_daemon(metrics, &format!("/explain?{}", question.to_query()))
+}
+
+/// A page of the daemon that serves this address.
+pub(super) fn ask_daemon(metrics: SocketAddr, path: &str) -> anyhow::Result<String> {
     let address = reachable(metrics);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (status, text) =
-        runtime.block_on(get(address, &format!("/explain?{}", question.to_query()))).with_context(|| {
-            format!("no daemon answers on {address}; name a directory with --manifests to do without")
-        })?;
+    let (status, text) = runtime.block_on(get(address, path)).with_context(|| {
+        format!("no daemon answers on {address}; name a directory with --manifests to do without")
+    })?;
     if status != StatusCode::OK {
         bail!("the daemon on {address} says {status}: {}", text.trim_end());
     }

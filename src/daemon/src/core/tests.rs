@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use kubeweir_cluster::Version;
 use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::{Commit, Family, Kernel, Operation};
 use kubeweir_nftables::names::TABLE;
@@ -13,6 +14,7 @@ use kubeweir_plan::{ObjectName, Protocol};
 
 use super::*;
 
+mod state;
 mod tending;
 
 type Sut = Core<kubeweir_nftables::Mode<Simulated>>;
@@ -29,21 +31,24 @@ fn service(name: &str, last: u8) -> ClusterEvent {
 }
 
 fn service_over(protocol: Protocol, name: &str, last: u8) -> ClusterEvent {
-    ClusterEvent::Service(Arc::new(Service {
-        name: ObjectName::new("default", name),
-        created: 0,
-        kind: ServiceKind::ClusterIp,
-        cluster_ips: [IpAddr::from([10, 96, 0, last])].into(),
-        external_ips: [].into(),
-        ingress: [].into(),
-        source_ranges: [].into(),
-        ports: [ServicePort { name: "".into(), protocol, port: 80, node_port: 0 }].into(),
-        external_policy: TrafficPolicy::Cluster,
-        internal_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        health_check_node_port: 0,
-        scheduler: None,
-    }))
+    ClusterEvent::Service(
+        Arc::new(Service {
+            name: ObjectName::new("default", name),
+            created: 0,
+            kind: ServiceKind::ClusterIp,
+            cluster_ips: [IpAddr::from([10, 96, 0, last])].into(),
+            external_ips: [].into(),
+            ingress: [].into(),
+            source_ranges: [].into(),
+            ports: [ServicePort { name: "".into(), protocol, port: 80, node_port: 0 }].into(),
+            external_policy: TrafficPolicy::Cluster,
+            internal_policy: TrafficPolicy::Cluster,
+            affinity: None,
+            health_check_node_port: 0,
+            scheduler: None,
+        }),
+        Version::Unknown,
+    )
 }
 
 /// The slice of a Service with one endpoint.
@@ -64,7 +69,7 @@ fn slice_over(protocol: Protocol, name: &str, pod: u8) -> ClusterEvent {
         endpoints: [endpoint].into(),
         weight: None,
     };
-    ClusterEvent::Slice(Arc::new(slice), None)
+    ClusterEvent::Slice(Arc::new(slice), Version::Unknown, None)
 }
 
 /// Whether a check ends flows to this pod through the Service with this address.
@@ -172,7 +177,7 @@ fn a_finding_is_told_once() {
 /// A UDP Service's slice with one endpoint, and when the change that it reports happened.
 fn slice_at(name: &str, pod: u8, at: SystemTime) -> ClusterEvent {
     match slice_over(Protocol::Udp, name, pod) {
-        ClusterEvent::Slice(slice, _) => ClusterEvent::Slice(slice, Some(Trigger(at))),
+        ClusterEvent::Slice(slice, version, _) => ClusterEvent::Slice(slice, version, Some(Trigger(at))),
         other => other,
     }
 }

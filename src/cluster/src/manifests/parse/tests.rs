@@ -57,9 +57,9 @@ fn several_documents_and_lists_are_read_and_other_kinds_passed_over() {
             "ServiceCIDR /kubernetes"
         ]
     );
-    let Object::Service(service) = &content.objects[0].1 else { panic!() };
+    let Object::Service(service, _) = &content.objects[0].1 else { panic!() };
     assert_eq!((service.ports.len(), service.cluster_ips.len(), service.created), (2, 2, 1_767_323_045));
-    let Object::Slice(slice, _) = &content.objects[1].1 else { panic!() };
+    let Object::Slice(slice, ..) = &content.objects[1].1 else { panic!() };
     assert!(slice.endpoints[0].ready && slice.endpoints[1].terminating && !slice.endpoints[1].ready);
     assert!(matches!(content.objects[2].1, Object::Node(_)));
     assert_eq!(content.objects[3].1, Object::OtherNode([IpAddr::from([192, 0, 2, 2])].into()));
@@ -94,7 +94,7 @@ fn faults_name_file_and_line() {
 fn one_bad_address_costs_that_address_only() {
     let text = MIXED.replace("10.244.1.5", "10.244.1.555");
     let content = read("x.yaml", &text).unwrap();
-    let Object::Slice(slice, _) = &content.objects[1].1 else { panic!() };
+    let Object::Slice(slice, ..) = &content.objects[1].1 else { panic!() };
     assert_eq!(slice.endpoints.len(), 1);
     assert_eq!(
         content.complaints,
