@@ -10,8 +10,8 @@ use kubeweir_netlink::{Errno, Error};
 
 use crate::encode::{self, Origin, attribute as a, message};
 use crate::kernel::{CommitError, Kernel, Observation, ObserveError, Refused};
-use crate::set::{Element, Elements, Set};
-use crate::{Chain, Commit, DataType, Family, Operation, Table, datatype, decode};
+use crate::set::{Counter, Element, Elements, Set};
+use crate::{Chain, Commit, DataType, Family, Key, Operation, Table, datatype, decode};
 
 /// Batches beyond this many bytes are cut in parts, where they may be: the kernel copies a batch into one allocation.
 const BATCH_LIMIT: usize = 16 * 1024 * 1024;
@@ -59,6 +59,27 @@ impl Client {
         let fail = |source| ObserveError { what: "chains", family, table: table.to_owned(), source };
         let all = self.list(message::GET_CHAIN, family, table, decode::chain).map_err(fail)?;
         Ok(all.into_iter().filter(|named| named.table == table).map(|named| named.name).collect())
+    }
+
+    /// What the elements of a set have counted; `None` if there is no such set. A dump that others' commits interrupt is begun again
+    /// a few times and then given up as [`Error::Unstable`]: it may be long, and nobody depends on it.
+    pub fn counters(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+    ) -> Result<Option<Vec<(Key, Counter)>>, Error> {
+        let body = |w: &mut Writer| {
+            in_table(family, table, w);
+            w.string(a::ELEMENTS_SET, set);
+        };
+        let request = Request { kind: kind(message::GET_ELEMENT), body: &body };
+        let each = |counted: &mut Vec<_>, message: &Message<'_>| decode::counters(message, counted);
+        match dump::dump_few_times(&mut self.socket, &request, ATTEMPTS, Vec::new, each) {
+            Ok(counted) => Ok(Some(counted)),
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&mut self, family: Family, name: &str) -> Result<Option<Table>, ObserveError> {

@@ -9,7 +9,7 @@ use kubeweir_netlink::wire::{Attribute, Attributes, Message, attributes};
 use crate::chain::{Hook, HookPoint, Rule};
 use crate::encode::attribute as a;
 use crate::expr::{self, Expr};
-use crate::set::{Element, SetKind};
+use crate::set::{COUNTER, Counter, Element, SetKind};
 use crate::value::{Data, Key};
 use crate::{datatype, udata};
 
@@ -79,8 +79,15 @@ fn list(attribute: &Attribute<'_>) -> Result<Vec<Expr>, Error> {
 /// The declaration of a set or map. Fields of a type that we never use are left out, which makes the
 /// declaration differ from all of ours.
 pub(crate) fn set(message: &Message<'_>) -> Result<Named<SetKind>, Error> {
-    let kind =
-        SetKind { flags: 0, key: Vec::new(), data: Vec::new(), udata: Vec::new(), size: None, text: None };
+    let kind = SetKind {
+        flags: 0,
+        key: Vec::new(),
+        data: Vec::new(),
+        udata: Vec::new(),
+        size: None,
+        expression: None,
+        text: None,
+    };
     let mut named = Named { table: String::new(), name: String::new(), object: kind };
     for attribute in body(message) {
         let attribute = attribute?;
@@ -92,11 +99,70 @@ pub(crate) fn set(message: &Message<'_>) -> Result<Named<SetKind>, Error> {
             a::SET_KEY_TYPE => kind.key = datatype::split(attribute.be32()?).unwrap_or_default(),
             a::SET_DATA_TYPE => kind.data = datatype::split(attribute.be32()?).unwrap_or_default(),
             a::SET_DESCRIPTION => kind.size = size(attribute.nested())?,
+            a::SET_EXPRESSION => kind.expression = expression_name(attribute.nested())?.map(str::to_owned),
             a::SET_USERDATA => kind.udata = attribute.payload.to_vec(),
             _ => {}
         }
     }
     Ok(named)
+}
+
+fn expression_name<'a>(attributes: Attributes<'a>) -> Result<Option<&'a str>, Error> {
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == a::EXPRESSION_NAME {
+            return attribute.string().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Appends what the elements of one message have counted.
+pub(crate) fn counters(message: &Message<'_>, out: &mut Vec<(Key, Counter)>) -> Result<(), Error> {
+    for attribute in body(message) {
+        let attribute = attribute?;
+        if attribute.kind == a::ELEMENTS {
+            for item in attribute.nested() {
+                out.extend(counted(item?.nested())?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn counted(attributes: Attributes<'_>) -> Result<Option<(Key, Counter)>, Error> {
+    let (mut key, mut counter) = (None, None);
+    for attribute in attributes {
+        let attribute = attribute?;
+        match attribute.kind {
+            a::ELEMENT_KEY => key = value(&attribute)?.and_then(Key::from_bytes),
+            a::ELEMENT_EXPRESSION => counter = self::counter(attribute.nested())?,
+            _ => {}
+        }
+    }
+    Ok(key.zip(counter))
+}
+
+fn counter(attributes: Attributes<'_>) -> Result<Option<Counter>, Error> {
+    let (mut is_counter, mut counter) = (false, Counter::default());
+    for attribute in attributes {
+        let attribute = attribute?;
+        match attribute.kind {
+            a::EXPRESSION_NAME => is_counter = attribute.string()? == COUNTER,
+            a::EXPRESSION_DATA => {
+                for number in attribute.nested() {
+                    let number = number?;
+                    match number.kind {
+                        a::COUNTER_BYTES => counter.bytes = number.be64()?,
+                        a::COUNTER_PACKETS => counter.packets = number.be64()?,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(is_counter.then_some(counter))
 }
 
 fn size(attributes: Attributes<'_>) -> Result<Option<u32>, Error> {
@@ -158,9 +224,9 @@ fn value<'a>(attribute: &Attribute<'a>) -> Result<Option<&'a [u8]>, Error> {
 #[doc(hidden)]
 pub fn decode_anything(bytes: &[u8]) {
     for message in kubeweir_netlink::wire::messages(bytes).flatten() {
-        let mut list = Vec::new();
+        let (mut list, mut counted) = (Vec::new(), Vec::new());
         let _ = (chain(&message), rule(&message), set(&message), generation(&message));
-        let _ = elements(&message, &mut list);
+        let _ = (elements(&message, &mut list), counters(&message, &mut counted));
     }
 }
 

@@ -55,12 +55,18 @@ pub(crate) mod attribute {
     pub(crate) const DESCRIPTION_FIELDS: u16 = 2;
     pub(crate) const FIELD_LENGTH: u16 = 1;
     pub(crate) const SET_USERDATA: u16 = 13;
+    pub(crate) const SET_EXPRESSION: u16 = 17;
     pub(crate) const ELEMENTS_SET: u16 = 2;
     pub(crate) const ELEMENTS: u16 = 3;
     pub(crate) const ELEMENT_KEY: u16 = 1;
     pub(crate) const ELEMENT_DATA: u16 = 2;
     pub(crate) const ELEMENT_USERDATA: u16 = 6;
+    pub(crate) const ELEMENT_EXPRESSION: u16 = 7;
     pub(crate) const ELEMENT_KEY_END: u16 = 10;
+    pub(crate) const EXPRESSION_NAME: u16 = 1;
+    pub(crate) const EXPRESSION_DATA: u16 = 2;
+    pub(crate) const COUNTER_BYTES: u16 = 1;
+    pub(crate) const COUNTER_PACKETS: u16 = 2;
     pub(crate) const VALUE: u16 = 1;
     pub(crate) const GENERATION: u16 = 1;
 }
@@ -205,6 +211,13 @@ fn set_kind(kind: &SetKind, id: u32, w: &mut Writer) {
         w.nest(a::SET_DESCRIPTION, |w| w.nest(a::DESCRIPTION_FIELDS, |w| field_lengths(kind, w)));
     }
     w.bytes(a::SET_USERDATA, &kind.udata);
+    // Elements that are added without a counter of their own get a copy of this one.
+    if let Some(name) = &kind.expression {
+        w.nest(a::SET_EXPRESSION, |w| {
+            w.string(a::EXPRESSION_NAME, name);
+            w.nest(a::EXPRESSION_DATA, |_| {});
+        });
+    }
 }
 
 /// Ranges in concatenations need to know where each field ends.

@@ -204,6 +204,14 @@ pub enum CtKey {
     State,
     /// Bits of `enum ip_conntrack_status`.
     Status,
+    /// `enum ip_conntrack_dir` of the packet, in one byte: 0 as the connection's first one.
+    Direction,
+    /// The IPv4 destination of the connection's first packet, before it was translated.
+    OriginalAddress,
+    /// The same for IPv6.
+    OriginalAddress6,
+    /// The destination port of the connection's first packet, before it was translated.
+    OriginalPort,
 }
 
 /// `enum nft_ng_types`.
@@ -251,12 +259,33 @@ impl PayloadBase {
 }
 
 impl CtKey {
-    const ALL: [CtKey; 2] = [CtKey::State, CtKey::Status];
+    const ALL: [CtKey; 6] = [
+        CtKey::State,
+        CtKey::Status,
+        CtKey::Direction,
+        CtKey::OriginalAddress,
+        CtKey::OriginalAddress6,
+        CtKey::OriginalPort,
+    ];
 
     const fn number(self) -> u32 {
         match self {
             CtKey::State => 0,
             CtKey::Status => 2,
+            CtKey::Direction => 1,
+            CtKey::OriginalAddress => 20,
+            CtKey::OriginalAddress6 => 22,
+            CtKey::OriginalPort => 12,
+        }
+    }
+
+    /// The direction whose property it is, for those that each direction has its own of.
+    const fn direction(self) -> Option<u8> {
+        match self {
+            CtKey::State | CtKey::Status | CtKey::Direction => None,
+            CtKey::OriginalAddress | CtKey::OriginalAddress6 | CtKey::OriginalPort => {
+                Some(DIRECTION_ORIGINAL)
+            }
         }
     }
 }
@@ -291,6 +320,7 @@ mod attribute {
     pub(super) const PAYLOAD_LEN: u16 = 4;
     pub(super) const CT_DREG: u16 = 1;
     pub(super) const CT_KEY: u16 = 2;
+    pub(super) const CT_DIRECTION: u16 = 3;
     pub(super) const FIB_DREG: u16 = 1;
     pub(super) const FIB_RESULT: u16 = 2;
     pub(super) const FIB_FLAGS: u16 = 3;
@@ -336,6 +366,8 @@ mod attribute {
     pub(super) const REJECT_CODE: u16 = 2;
 }
 
+/// `IP_CT_DIR_ORIGINAL`.
+const DIRECTION_ORIGINAL: u8 = 0;
 /// `NFT_FIB_RESULT_ADDRTYPE`.
 const FIB_RESULT_TYPE: u32 = 3;
 /// `NFT_NAT_DNAT`.

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::datatype::DataType;
-use crate::expr::{Expr, MetaKey, NumberSource, PayloadBase};
+use crate::expr::{CtKey, Expr, MetaKey, NumberSource, PayloadBase};
 use crate::register::Register;
 use crate::{Family, udata};
 
@@ -16,6 +16,10 @@ pub enum Field {
     Protocol,
     /// `th dport`: the destination port of TCP, UDP and SCTP alike.
     DestinationPort,
+    /// `ct original ip daddr` or `ct original ip6 daddr`: where the connection's first packet went before it was translated.
+    OriginalAddress,
+    /// `ct original proto-dst`: its destination port. `nft` reads it only behind a [`Match::Protocol`](crate::Match::Protocol).
+    OriginalPort,
     /// `meta priority`: the packet's scheduling priority, which rules can use as a place to keep a number in.
     Priority,
     /// A number from 0 to the modulus, exclusive.
@@ -55,10 +59,14 @@ impl Field {
     /// The data type of the value.
     pub(crate) const fn data_type(self, family: Family) -> DataType {
         match (self, family) {
-            (Field::SourceAddress | Field::DestinationAddress, Family::Ip) => DataType::Ipv4Address,
-            (Field::SourceAddress | Field::DestinationAddress, Family::Ip6) => DataType::Ipv6Address,
+            (Field::SourceAddress | Field::DestinationAddress | Field::OriginalAddress, Family::Ip) => {
+                DataType::Ipv4Address
+            }
+            (Field::SourceAddress | Field::DestinationAddress | Field::OriginalAddress, Family::Ip6) => {
+                DataType::Ipv6Address
+            }
             (Field::Protocol, _) => DataType::Protocol,
-            (Field::DestinationPort, _) => DataType::Service,
+            (Field::DestinationPort | Field::OriginalPort, _) => DataType::Service,
             (Field::Priority, _) => DataType::ClassId,
             (Field::Number { .. }, _) => DataType::Integer,
         }
@@ -67,8 +75,14 @@ impl Field {
     /// Bytes the value takes in registers, padding included.
     fn width(self, family: Family) -> usize {
         match self {
-            Field::SourceAddress | Field::DestinationAddress => family.address_length(),
-            Field::Protocol | Field::DestinationPort | Field::Priority | Field::Number { .. } => 4,
+            Field::SourceAddress | Field::DestinationAddress | Field::OriginalAddress => {
+                family.address_length()
+            }
+            Field::Protocol
+            | Field::DestinationPort
+            | Field::OriginalPort
+            | Field::Priority
+            | Field::Number { .. } => 4,
         }
     }
 
@@ -89,6 +103,11 @@ impl Field {
                 let offset = self.address_offset(family);
                 out.push(Expr::Payload { base: PayloadBase::Network, offset, length, dreg });
             }
+            Field::OriginalAddress => {
+                let key = if family == Family::Ip { CtKey::OriginalAddress } else { CtKey::OriginalAddress6 };
+                out.push(Expr::Ct { key, dreg });
+            }
+            Field::OriginalPort => out.push(Expr::Ct { key: CtKey::OriginalPort, dreg }),
             Field::Protocol => out.push(Expr::Meta { key: MetaKey::L4Protocol, dreg }),
             Field::Priority => out.push(Expr::Meta { key: MetaKey::Priority, dreg }),
             Field::DestinationPort => {
@@ -111,12 +130,13 @@ impl Field {
     fn udata(self, family: Family) -> Vec<u8> {
         let mut entries = Vec::new();
         let expression = match self {
-            Field::SourceAddress | Field::DestinationAddress => {
+            // A set holds addresses and ports, whichever packet of a connection they are looked up for.
+            Field::SourceAddress | Field::DestinationAddress | Field::OriginalAddress => {
                 udata::put_u32(&mut entries, 0, if family == Family::Ip { DESC_IP } else { DESC_IP6 });
                 udata::put_u32(&mut entries, 1, self.header_field(family));
                 EXPR_PAYLOAD
             }
-            Field::DestinationPort => {
+            Field::DestinationPort | Field::OriginalPort => {
                 udata::put_u32(&mut entries, 0, DESC_TRANSPORT);
                 udata::put_u32(&mut entries, 1, TRANSPORT_DPORT);
                 EXPR_PAYLOAD
@@ -155,6 +175,8 @@ impl Field {
         match self {
             Field::SourceAddress => format!("{family} saddr"),
             Field::DestinationAddress => format!("{family} daddr"),
+            Field::OriginalAddress => format!("ct original {family} daddr"),
+            Field::OriginalPort => "ct original proto-dst".to_owned(),
             Field::Protocol => "meta l4proto".to_owned(),
             Field::DestinationPort => "th dport".to_owned(),
             Field::Priority => "meta priority".to_owned(),

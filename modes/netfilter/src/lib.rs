@@ -42,7 +42,7 @@ pub use family::Family;
 pub use field::{Choice, Field};
 pub use kernel::{CommitError, Kernel, Observation, ObserveError};
 pub use operation::{Commit, Operation};
-pub use set::{Element, Elements, Set, SetKind};
+pub use set::{Counter, Element, Elements, Set, SetKind};
 pub use statement::{Match, Statement};
 pub use table::Table;
 pub use value::{Data, Key};

@@ -13,6 +13,8 @@ const FLAG_MAP: u32 = 0x8;
 /// `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`: elements come by rules and go by time.
 const FLAGS_DYNAMIC: u32 = 0x10 | 0x20;
 const FLAG_CONCAT: u32 = 0x80;
+/// The expression that counts packets and bytes.
+pub(crate) const COUNTER: &str = "counter";
 
 /// A set or a map with its elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct SetKind {
     pub(crate) udata: Vec<u8>,
     /// How many elements a dynamic map may have; the kernel makes room for so many. `None` for sets of any size.
     pub(crate) size: Option<u32>,
+    /// Name of what the kernel carries out for an element that a rule finds: `counter`, or something of somebody else's.
+    pub(crate) expression: Option<String>,
     /// What `nft` prints behind `typeof`; `None` for a set read from the kernel.
     pub(crate) text: Option<Arc<str>>,
 }
@@ -47,6 +51,15 @@ pub struct Element {
     pub data: Data,
     /// What `nft` shows beside the element.
     pub comment: Option<Arc<str>>,
+}
+
+/// What an element of a set that [counts](SetKind::counting) has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets, where the kernel or the card has put several together as they are then.
+    pub packets: u64,
+    /// Their bytes, from the IP header on.
+    pub bytes: u64,
 }
 
 /// Elements ordered by key, each key once.
@@ -82,6 +95,13 @@ impl SetKind {
         SetKind { flags: kind.flags | FLAG_INTERVAL | FLAG_CONCAT, ..kind }
     }
 
+    /// The same, whose elements count the packets that rules find them for. What is counted is no part of an element: it is
+    /// neither compared nor replaced.
+    #[must_use]
+    pub fn counting(self) -> SetKind {
+        SetKind { expression: Some(COUNTER.to_owned()), ..self }
+    }
+
     fn new(family: Family, key: &[Field], data: &[Field]) -> SetKind {
         let mut text = field::text(key, family);
         if !data.is_empty() {
@@ -93,6 +113,7 @@ impl SetKind {
             data: field::data_types(data, family),
             udata: declaration(family, key, data),
             size: None,
+            expression: None,
             text: Some(text.into()),
         }
     }
@@ -107,6 +128,11 @@ impl SetKind {
         self.flags & FLAGS_DYNAMIC != 0
     }
 
+    /// Whether elements count packets.
+    pub fn counts(&self) -> bool {
+        self.expression.as_deref() == Some(COUNTER)
+    }
+
     /// Whether the last field of keys is a range.
     pub fn is_ranges(&self) -> bool {
         self.flags & FLAG_INTERVAL != 0
@@ -116,7 +142,7 @@ impl SetKind {
 /// The kernel's view of two declarations: the printable text follows from the rest.
 impl PartialEq for SetKind {
     fn eq(&self, other: &SetKind) -> bool {
-        (self.flags, self.size) == (other.flags, other.size)
+        (self.flags, self.size, &self.expression) == (other.flags, other.size, &other.expression)
             && (&self.key, &self.data, &self.udata) == (&other.key, &other.data, &other.udata)
     }
 }

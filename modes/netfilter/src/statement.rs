@@ -90,6 +90,10 @@ pub enum Match {
     NewConnection,
     /// All these bits of the packet's priority are set.
     Priority(u32),
+    /// `meta l4proto`: the packet is of this protocol.
+    Protocol(u8),
+    /// `ct direction reply`: the packet answers the one that began the connection.
+    Reply,
     /// `ct status dnat`.
     DestinationTranslated,
     /// `ct status ! dnat`.
@@ -103,6 +107,8 @@ pub enum Match {
 /// `IP_CT_NEW` as a state bit and `IPS_DST_NAT` as a status bit.
 const STATE_NEW: u32 = 8;
 const STATUS_DNAT: u32 = 0x20;
+/// `IP_CT_DIR_REPLY`.
+const DIRECTION_REPLY: u8 = 1;
 /// `RTN_LOCAL`.
 const ROUTE_LOCAL: u32 = 2;
 /// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_DADDR`.
@@ -195,6 +201,14 @@ impl Match {
             }
             Match::Mark(bits) => meta_bits(MetaKey::Mark, *bits, out),
             Match::Priority(bits) => meta_bits(MetaKey::Priority, *bits, out),
+            Match::Protocol(number) => {
+                out.push(Expr::Meta { key: MetaKey::L4Protocol, dreg: first });
+                out.push(compare(true, vec![*number]));
+            }
+            Match::Reply => {
+                out.push(Expr::Ct { key: CtKey::Direction, dreg: first });
+                out.push(compare(true, vec![DIRECTION_REPLY]));
+            }
             Match::NewConnection => ct_bit(CtKey::State, STATE_NEW, true, out),
             Match::DestinationTranslated => ct_bit(CtKey::Status, STATUS_DNAT, true, out),
             Match::DestinationNotTranslated => ct_bit(CtKey::Status, STATUS_DNAT, false, out),
@@ -213,6 +227,11 @@ impl Match {
             Match::Local(_) => write!(out, "fib daddr type local"),
             Match::Mark(bits) => write!(out, "meta mark & {bits:#010x} == {bits:#010x}"),
             Match::NewConnection => write!(out, "ct state new"),
+            Match::Protocol(6) => write!(out, "meta l4proto tcp"),
+            Match::Protocol(17) => write!(out, "meta l4proto udp"),
+            Match::Protocol(132) => write!(out, "meta l4proto sctp"),
+            Match::Protocol(number) => write!(out, "meta l4proto {number}"),
+            Match::Reply => write!(out, "ct direction reply"),
             Match::Priority(bits) => write!(out, "meta priority & {bits:#010x} == {bits:#010x}"),
             Match::DestinationTranslated => write!(out, "ct status dnat"),
             Match::DestinationNotTranslated => write!(out, "ct status & dnat == 0"),

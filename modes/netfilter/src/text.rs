@@ -48,6 +48,9 @@ fn print_set(name: &str, set: &Set, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if let Some(size) = set.kind.size {
         writeln!(f, "\t\tsize {size}")?;
     }
+    if set.kind.counts() {
+        writeln!(f, "\t\tcounter")?;
+    }
     if !set.elements.is_empty() {
         writeln!(f, "\t\telements = {{")?;
         for element in &set.elements {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{FRONTEND, golden, sample};
+use common::{FRONTEND, counted, golden, sample};
 use kubeweir_netfilter::expr::Verdict;
 use kubeweir_netfilter::sim::Simulated;
 use kubeweir_netfilter::{
@@ -29,9 +29,11 @@ fn commit(operations: Vec<Operation>) -> Commit {
 fn a_commit_brings_about_what_it_says() {
     on_both(|kernel| {
         for family in Family::ALL {
-            let table = golden(family);
-            kernel.commit(&[diff::diff(None, table.clone())], None).unwrap();
-            assert!(observed(kernel, family).as_ref() == Some(&table));
+            for table in [counted(family), golden(family)] {
+                let from = observed(kernel, family);
+                kernel.commit(&[diff::diff(from.as_ref(), table.clone())], None).unwrap();
+                assert!(observed(kernel, family).as_ref() == Some(&table));
+            }
         }
         kernel.commit(&[commit(vec![Operation::DeleteTable])], None).unwrap();
         assert!(observed(kernel, Family::Ip).is_none());

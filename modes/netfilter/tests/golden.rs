@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{affinity, golden};
+use common::{affinity, counted, golden};
 use kubeweir_netfilter::{Family, Table, diff};
 use kubeweir_netlink::wire::{self, Attribute};
 
@@ -94,12 +94,14 @@ fn check(file: &str, table: Table) {
 fn ipv4_messages_are_those_of_nft() {
     check("ip", golden(Family::Ip));
     check("affinity-ip", affinity(Family::Ip));
+    check("counted-ip", counted(Family::Ip));
 }
 
 #[test]
 fn ipv6_messages_are_those_of_nft() {
     check("ip6", golden(Family::Ip6));
     check("affinity-ip6", affinity(Family::Ip6));
+    check("counted-ip6", counted(Family::Ip6));
 }
 
 mod robustness {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use common::{FRONTEND, affinity, golden, nft, sample};
+use common::{FRONTEND, affinity, counted, golden, nft, sample};
 use kubeweir_netfilter::{
-    Chain, Client, Commit, CommitError, Data, Element, Elements, Family, Hook, HookPoint, Kernel, Key,
-    Observation, Operation, Set, SetKind, Table, diff,
+    Chain, Client, Commit, CommitError, Counter, Data, Element, Elements, Family, Hook, HookPoint, Kernel,
+    Key, Observation, Operation, Set, SetKind, Table, diff,
 };
 use kubeweir_netlink::Errno;
 use kubeweir_playground::Namespace;
@@ -62,6 +62,39 @@ fn what_rules_learn_is_left_alone() {
             assert_settled(client, &table);
             let listing = nft(namespace, &["list", "ruleset"], "");
             assert!(listing.contains("update @affinity {") && listing.contains("c001:2345 }"), "{listing}");
+        });
+    }
+}
+
+#[test]
+fn what_elements_have_counted_is_read_and_is_no_difference() {
+    for family in Family::ALL {
+        inside(|client, namespace| {
+            let table = counted(family);
+            bring(client, &table);
+            assert_settled(client, &table);
+            let element = if family == Family::Ip { "192.0.2.1" } else { "2001:db8::1" };
+            let name = family.to_string();
+            let at = format!("{{ {element} . tcp . 80 }}");
+            nft(namespace, &["delete", "element", &name, "golden", "counted", &at], "");
+            let at =
+                format!("{{ {element} . tcp . 80 counter packets 3 bytes 444 comment \"shop/web:http\" }}");
+            nft(namespace, &["add", "element", &name, "golden", "counted", &at], "");
+            assert_settled(client, &table);
+            let key = table.sets["counted"].elements.iter().next().unwrap().key;
+            let three = Counter { packets: 3, bytes: 444 };
+            assert_eq!(client.counters(family, "golden", "counted").unwrap(), Some(vec![(key, three)]));
+            assert_eq!(client.counters(family, "golden", "nodes").unwrap(), Some(vec![]));
+            assert_eq!(client.counters(family, "golden", "missing").unwrap(), None);
+            // A set that counts is another kind of set than one that does not.
+            let mut plain = table.clone();
+            plain.sets.get_mut("counted").unwrap().kind = SetKind::set(family, &FRONTEND);
+            bring(client, &plain);
+            assert_settled(client, &plain);
+            let listing = nft(namespace, &["list", "ruleset"], "");
+            nft(namespace, &["flush", "ruleset"], "");
+            nft(namespace, &["-f", "-"], &listing);
+            assert_eq!(nft(namespace, &["list", "ruleset"], ""), listing);
         });
     }
 }

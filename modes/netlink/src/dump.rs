@@ -23,15 +23,26 @@ pub fn dump<S>(
     socket: &mut Socket,
     request: &Request<'_>,
     fresh: impl Fn() -> S,
+    each: impl FnMut(&mut S, &Message<'_>) -> Result<(), Error>,
+) -> Result<S, Error> {
+    dump_few_times(socket, request, ATTEMPTS, fresh, each)
+}
+
+/// As [`dump()`], but given up as [`Error::Unstable`] after so many attempts.
+pub fn dump_few_times<S>(
+    socket: &mut Socket,
+    request: &Request<'_>,
+    attempts: u32,
+    fresh: impl Fn() -> S,
     mut each: impl FnMut(&mut S, &Message<'_>) -> Result<(), Error>,
 ) -> Result<S, Error> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..attempts {
         let mut state = fresh();
         if attempt(socket, request, &mut |message| each(&mut state, message))? == Outcome::Complete {
             return Ok(state);
         }
     }
-    Err(Error::Unstable(ATTEMPTS))
+    Err(Error::Unstable(attempts))
 }
 
 /// Sends one request and hands the answers to `each` until the kernel acknowledges it.

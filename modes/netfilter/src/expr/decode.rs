@@ -112,7 +112,9 @@ fn payload(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
 
 fn ct(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
     let number = f.number(a::CT_KEY)?;
-    let key = CtKey::ALL.into_iter().find(|key| Some(key.number()) == number);
+    let direction = f.get(a::CT_DIRECTION).and_then(|attribute| attribute.payload.first().copied());
+    let is_it = |key: &CtKey| Some(key.number()) == number && key.direction() == direction;
+    let key = CtKey::ALL.into_iter().find(is_it);
     Ok(key.zip(f.register(a::CT_DREG)?).map(|(key, dreg)| Expr::Ct { key, dreg }))
 }
 

@@ -60,6 +60,9 @@ fn load(expr: &Expr, w: &mut Writer) {
         Expr::Ct { key, dreg } => {
             w.be32(a::CT_KEY, key.number());
             w.be32(a::CT_DREG, dreg.number());
+            if let Some(direction) = key.direction() {
+                w.bytes(a::CT_DIRECTION, &[direction]);
+            }
         }
         Expr::FibType { flags, dreg } => {
             w.be32(a::FIB_FLAGS, *flags);

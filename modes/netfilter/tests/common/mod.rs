@@ -128,6 +128,40 @@ pub(crate) fn affinity(family: Family) -> Table {
     table
 }
 
+/// `golden/counted-*.nft` as typed values.
+pub(crate) fn counted(family: Family) -> Table {
+    let mut table = Table::new(family, "golden");
+    let last = |last: u8| match family {
+        Family::Ip => IpAddr::from([192, 0, 2, last]),
+        Family::Ip6 => format!("2001:db8::{last}").parse().unwrap(),
+    };
+    let comment: Arc<str> = "shop/web:http".into();
+    let web = Element::of_set(Key::EMPTY.address(last(1)).protocol(6).port(80)).comment(&comment);
+    let mut put = |name: &str, kind: SetKind, elements: Vec<Element>| {
+        table.sets.insert(name.to_owned(), Set { kind, elements: elements.into_iter().collect() });
+    };
+    put("counted", SetKind::set(family, &FRONTEND).counting(), vec![web]);
+    put("nodes", SetKind::set(family, &FRONTEND[..1]), vec![Element::of_set(Key::EMPTY.address(last(9)))]);
+    put("ports", SetKind::set(family, &FRONTEND[1..]).counting(), vec![]);
+    let original = [Field::OriginalAddress, Field::Protocol, Field::OriginalPort];
+    let of = |number| Statement::Match(Match::Protocol(number));
+    let at_nodes = || [in_set(&original[..1], "nodes"), in_set(&original[1..], "ports")];
+    let rules = vec![
+        Rule::new(family, &[Statement::Match(Match::Reply), verdict(Verdict::Return)]),
+        Rule::new(family, &[of(6), in_set(&original, "counted"), verdict(Verdict::Return)]),
+        Rule::new(family, &[&[of(17)], &at_nodes()[..]].concat()),
+        Rule::new(family, &[&[of(132)], &at_nodes()[..]].concat()),
+    ];
+    table.chains.insert("count".into(), Chain { hook: None, rules });
+    let hook = Some(Hook { translates: true, point: HookPoint::Input, priority: -150 });
+    let elsewhere = Statement::Match(Match::NotInputInterface("lo".into()));
+    let translated = Statement::Match(Match::DestinationTranslated);
+    let jump = verdict(Verdict::Jump("count".into()));
+    let rules = vec![Rule::new(family, &[elsewhere, translated, jump])];
+    table.chains.insert("count-input".into(), Chain { hook, rules });
+    table
+}
+
 fn client(frontend: &[Field]) -> Vec<Field> {
     [Field::SourceAddress].iter().chain(frontend).copied().collect()
 }

@@ -135,6 +135,17 @@ impl Machine<'_> {
             }
             Expr::Constant { dreg, data } => put(registers, *dreg, data),
             Expr::Ct { key: CtKey::State, dreg } => put(registers, *dreg, &STATE_NEW.to_ne_bytes()),
+            // What is sent begins a connection.
+            Expr::Ct { key: CtKey::Direction, dreg } => put(registers, *dreg, &[0]),
+            Expr::Ct { key: CtKey::OriginalAddress | CtKey::OriginalAddress6, dreg } => {
+                match state.original.0 {
+                    IpAddr::V4(v4) => put(registers, *dreg, &v4.octets()),
+                    IpAddr::V6(v6) => put(registers, *dreg, &v6.octets()),
+                }
+            }
+            Expr::Ct { key: CtKey::OriginalPort, dreg } => {
+                put(registers, *dreg, &state.original.1.to_be_bytes());
+            }
             Expr::Ct { key: CtKey::Status, dreg } => {
                 let status = if state.translated == Translated::ByRule { STATUS_DNAT } else { 0 };
                 put(registers, *dreg, &status.to_ne_bytes());

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) source_port: u16,
     pub(super) destination: IpAddr,
     pub(super) destination_port: u16,
+    /// Where it went before it was translated.
+    pub(super) original: (IpAddr, u16),
     pub(super) protocol: u8,
     pub(super) interface: Option<String>,
     pub(super) mark: u32,
@@ -55,6 +57,7 @@ impl State {
             source_port: packet.source_port,
             destination: packet.destination,
             destination_port: packet.destination_port,
+            original: (packet.destination, packet.destination_port),
             protocol: packet.protocol,
             interface: packet.interface.clone(),
             mark: 0,
