@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`schedulers`] and [`compile`] (a Service as virtual servers), [`steps`] (changes and their order),
 //! [`drain`] (how a real server goes), [`programmed`] (what the kernel has, and the difference to a new plan), [`kernel`]
-//! (the door) and [`client`] (the real one), [`carry`] (carrying steps out), [`mode`], [`render`] (as text), [`cleanup`]
+//! (the door) and [`client`] (the real one), [`carry`] (carrying steps out), [`mode`], [`counters`], [`render`] (as text), [`cleanup`]
 //! (what is left when another mode takes over).
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod carry;
 pub mod cleanup;
 pub mod client;
 pub mod compile;
+pub mod counters;
 mod diff;
 pub mod drain;
 pub mod kernel;

@@ -68,7 +68,7 @@ impl Client {
         family: Family,
         table: &str,
         set: &str,
-    ) -> Result<Option<Vec<(Key, Counter)>>, Error> {
+    ) -> Result<Option<Vec<(Key, Counter)>>, ObserveError> {
         let body = |w: &mut Writer| {
             in_table(family, table, w);
             w.string(a::ELEMENTS_SET, set);
@@ -78,7 +78,7 @@ impl Client {
         match dump::dump_few_times(&mut self.socket, &request, ATTEMPTS, Vec::new, each) {
             Ok(counted) => Ok(Some(counted)),
             Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
-            Err(error) => Err(error),
+            Err(source) => Err(ObserveError { what: "counters", family, table: table.to_owned(), source }),
         }
     }
 

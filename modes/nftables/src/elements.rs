@@ -11,7 +11,7 @@ use kubeweir_plan::{Client, Frontend, FrontendAddress, Pool, PortPlan, Scope, Se
 use crate::affinity::identities;
 use crate::frontends::{Bench, affinity, family, is_split, lists, place_and_key};
 use crate::handover::HandOver;
-use crate::names::{List, Place, SetId, class};
+use crate::names::{Counted, List, Place, SetId, class};
 use crate::seating::Seating;
 
 /// Elements by the table and the set they belong to.
@@ -75,6 +75,12 @@ impl Sink<'_> {
         }
         if frontend.allowed_sources.is_some() {
             self.named(SetId::Filtered, key);
+        }
+        if self.hand_over.counts(frontend) {
+            // Whether it has endpoints or not: what was counted stays when the last goes and another comes.
+            for what in Counted::ALL {
+                self.named(SetId::Counted(place, what), key);
+            }
         }
         self.handed_over(port, frontend);
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use kubeweir_netfilter::Table;
 use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, NodePlan, NodePortAddresses};
 
+use crate::frontends::is_split;
 use crate::layout::{Options, Translation};
 use crate::names::SetId;
 
@@ -22,6 +23,8 @@ pub struct HandOver {
     to_servers: bool,
     /// Addresses on which NodePorts are virtual servers; none where rules translate them.
     node_ports: [Arc<[IpAddr]>; 2],
+    /// Whether the table counts what it translates.
+    counts: bool,
 }
 
 impl HandOver {
@@ -29,9 +32,13 @@ impl HandOver {
     /// pass by.
     pub fn new(node: &NodePlan, options: Options) -> HandOver {
         if options.translation == Translation::Rules {
-            return HandOver::default();
+            return HandOver { counts: options.counters, ..HandOver::default() };
         }
-        HandOver { to_servers: true, node_ports: Family::ALL.map(|family| node_port_addresses(node, family)) }
+        HandOver {
+            to_servers: true,
+            node_ports: Family::ALL.map(|family| node_port_addresses(node, family)),
+            counts: options.counters,
+        }
     }
 
     /// Whether there are virtual servers at all.
@@ -47,6 +54,11 @@ impl HandOver {
                 FrontendAddress::Ip(address) => frontend.holder != Holder::AnotherNode && is_unicast(address),
                 FrontendAddress::Node(family) => !self.node_ports[family.index()].is_empty(),
             }
+    }
+
+    /// Whether the table counts what it translates of the frontend. Virtual servers count for themselves.
+    pub fn counts(&self, frontend: &Frontend) -> bool {
+        self.counts && (!self.is_handed_over(frontend) || is_split(frontend))
     }
 
     /// The addresses of the frontend's virtual servers.
@@ -89,7 +101,7 @@ pub fn recorded(tables: &[Option<Table>; 2]) -> impl Iterator<Item = (u8, Socket
 }
 
 /// An address, a protocol and a port, each in registers of four bytes.
-fn place(key: &[u8]) -> Option<(u8, SocketAddr)> {
+pub(crate) fn place(key: &[u8]) -> Option<(u8, SocketAddr)> {
     let (address, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
     let address = match address.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),

@@ -11,6 +11,7 @@
 //! ```
 
 mod beside;
+mod counting;
 mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub struct Options {
     pub masquerade_mark: u32,
     /// Who translates.
     pub translation: Translation,
+    /// Whether the table counts connections and packets of each frontend.
+    pub counters: bool,
 }
 
 /// Who translates packets to Services.
@@ -48,12 +51,18 @@ pub enum Translation {
 impl Options {
     /// Of nftables mode.
     pub const fn rules(masquerade_mark: u32) -> Options {
-        Options { masquerade_mark, translation: Translation::Rules }
+        Options { masquerade_mark, translation: Translation::Rules, counters: false }
     }
 
     /// Of the table beside virtual servers.
     pub const fn beside_servers(masquerade_mark: u32) -> Options {
-        Options { masquerade_mark, translation: Translation::VirtualServers }
+        Options { masquerade_mark, translation: Translation::VirtualServers, counters: false }
+    }
+
+    /// The same, counting or not.
+    #[must_use]
+    pub const fn counting(self, counters: bool) -> Options {
+        Options { counters, ..self }
     }
 
     /// Name of the table.
@@ -88,12 +97,20 @@ pub fn table(family: Family, node: &NodePlan, used: &Used, options: Options) -> 
     let build = Build { family, node, used, mark: options.masquerade_mark, translation: options.translation };
     let mut table = Table::new(family, options.table());
     let beside = build.is_beside_servers().then_some(SetId::BESIDE_SERVERS).into_iter().flatten();
-    for id in SetId::fixed().chain(beside).chain(used.sets()) {
-        let elements = if id == SetId::NodePortIps { build.node_port_ips() } else { Elements::default() };
+    let counting = options.counters.then(SetId::counting).into_iter().flatten();
+    for id in SetId::fixed().chain(beside).chain(used.sets()).chain(counting) {
+        let elements = match id {
+            SetId::NodePortIps => build.node_port_ips(),
+            SetId::CountedNodeIps => build.counted_node_ips(),
+            _ => Elements::default(),
+        };
         table.sets.insert(id.to_string(), Set { kind: id.kind(family), elements });
     }
     table.chains = build.base_chains();
     table.chains.extend(build.service_chains());
+    if options.counters {
+        table.chains.extend(build.counting_chains());
+    }
     for (place, list) in Place::ALL.into_iter().flat_map(|place| List::ALL.map(|list| (place, list))) {
         table.chains.extend(build.pick_chains(place, list));
         table.chains.extend(build.sticky_chains(place, list));

@@ -6,13 +6,15 @@
 //!
 //! Reading order: [`names`] (what there is), [`layout`] (the rules), [`frontends`] and [`elements`] (what a Service contributes),
 //! [`handover`] (what virtual servers do in IPVS mode), [`seating`] (which endpoint has which slot), [`affinity`] (how a client is kept to one), [`compile`] (a whole plan), [`programmed`] (what the kernel has, and
-//! the difference to a new plan), [`mode`] (reading and committing).
+//! the difference to a new plan), [`mode`] (reading and committing), [`counters`] (what was
+//! counted).
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod affinity;
 pub mod compile;
+pub mod counters;
 pub mod elements;
 pub mod frontends;
 pub mod handover;

@@ -80,6 +80,26 @@ pub enum SetId {
     NodePortServers,
     /// Addresses that this node has taken on for Services.
     BoundIps,
+    /// Frontends that the table translates for somebody, counting.
+    Counted(Place, Counted),
+    /// The addresses on which NodePorts answer, where they are counted.
+    CountedNodeIps,
+}
+
+/// What is counted of a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counted {
+    /// The first packets of connections.
+    Connections,
+    /// Packets from clients.
+    In,
+    /// Packets to clients.
+    Out,
+}
+
+impl Counted {
+    /// All of it.
+    pub const ALL: [Counted; 3] = [Counted::Connections, Counted::In, Counted::Out];
 }
 
 impl Place {
@@ -141,14 +161,23 @@ impl SetId {
     /// The further sets that the table beside virtual servers has.
     pub const BESIDE_SERVERS: [SetId; 3] = [SetId::VirtualServers, SetId::NodePortServers, SetId::BoundIps];
 
+    /// The further sets of a table that counts.
+    pub fn counting() -> impl Iterator<Item = SetId> {
+        let all = Place::ALL.into_iter();
+        let all = all.flat_map(|place| Counted::ALL.map(|what| SetId::Counted(place, what)));
+        all.chain([SetId::CountedNodeIps])
+    }
+
     /// What its keys and data are.
     pub fn kind(self, family: Family) -> SetKind {
         let address = [Field::DestinationAddress];
         let service = Place::Service.fields();
         match self {
-            SetId::ClusterIps | SetId::ExternalIps | SetId::NodePortIps | SetId::BoundIps => {
-                SetKind::set(family, &address)
-            }
+            SetId::ClusterIps
+            | SetId::ExternalIps
+            | SetId::NodePortIps
+            | SetId::BoundIps
+            | SetId::CountedNodeIps => SetKind::set(family, &address),
             SetId::Hairpin => SetKind::set(family, &hairpin_fields()),
             SetId::Endpoints(place, _) => SetKind::map(family, &slot_fields(place, slot(SLOT_RANGE))),
             SetId::StickySlots(place, _) => {
@@ -167,6 +196,7 @@ impl SetId {
             SetId::Filtered | SetId::VirtualServers | SetId::NodePortServers => {
                 SetKind::set(family, &service)
             }
+            SetId::Counted(place, _) => SetKind::set(family, &place.fields()).counting(),
             SetId::Allowed => SetKind::ranges(family, &source_fields()),
         }
     }
@@ -204,6 +234,10 @@ impl fmt::Display for SetId {
             SetId::VirtualServers => write!(f, "virtual-servers"),
             SetId::NodePortServers => write!(f, "nodeport-servers"),
             SetId::BoundIps => write!(f, "bound-ips"),
+            SetId::Counted(place, Counted::Connections) => write!(f, "{}-connections", place.noun()),
+            SetId::Counted(place, Counted::In) => write!(f, "{}-traffic-in", place.noun()),
+            SetId::Counted(place, Counted::Out) => write!(f, "{}-traffic-out", place.noun()),
+            SetId::CountedNodeIps => write!(f, "counted-nodeport-ips"),
         }
     }
 }
