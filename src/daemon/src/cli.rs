@@ -35,6 +35,8 @@ pub enum Command {
     Explain(Box<Explain>),
     /// Lists Services as they are programmed: by what the running daemon knows, or by the manifests.
     List(Box<Flags>),
+    /// Shows how busy Services are, by what the running daemon counts.
+    Top(Box<Top>),
     /// Builds a playground of network namespaces and balances real connections in it.
     Demo(Demo),
 }
@@ -72,6 +74,20 @@ pub struct Explain {
     #[arg(long)]
     pub interface: Option<String>,
     /// Flags of the daemon. With `--manifests` nothing else is asked; without, the daemon that serves the metrics address.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Flags of `kubeweir top`.
+#[derive(Args, Clone, Debug)]
+pub struct Top {
+    /// Seconds between two readings.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    pub interval: u64,
+    /// Go on, instead of ending after one table.
+    #[arg(long)]
+    pub follow: bool,
+    /// Flags of the daemon: for the metrics address.
     #[command(flatten)]
     pub flags: Flags,
 }
@@ -133,6 +149,9 @@ pub struct Flags {
     /// Shortest pause between two commits.
     #[arg(long)]
     pub iptables_min_sync_period: Option<String>,
+    /// Count connections, packets and bytes of each Service, for `/metrics` and `kubeweir top`. Not in kube-proxy.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub service_counters: Option<bool>,
     /// Flags of mode `ipvs`.
     #[command(flatten)]
     pub ipvs: IpvsFlags,

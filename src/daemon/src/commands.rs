@@ -5,9 +5,11 @@ mod demo;
 mod explain;
 mod list;
 mod oneshot;
+mod top;
 
 pub use cleanup::cleanup;
 pub use demo::demo;
 pub use explain::explain;
 pub use list::list;
 pub use oneshot::{diff, render};
+pub use top::top;

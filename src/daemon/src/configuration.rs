@@ -44,6 +44,8 @@ pub struct Configuration {
     pub iptables: Iptables,
     /// `ipvs`.
     pub ipvs: Ipvs,
+    /// `serviceCounters`: ours.
+    pub service_counters: bool,
 }
 
 /// `detectLocal`.
@@ -217,6 +219,7 @@ impl Configuration {
                 masquerade_all: flags.masquerade_all.unwrap_or_default(),
             },
             ipvs: Ipvs::from_flags(&flags.ipvs)?,
+            service_counters: flags.service_counters.unwrap_or_default(),
         })
     }
 }

@@ -8,6 +8,7 @@ use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Pla
 
 use crate::Event;
 use crate::checks::Checks;
+use crate::counters::Counters;
 use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
@@ -36,6 +37,7 @@ pub struct Core<M> {
     node: ObjectName,
     prerequisites: Prerequisites,
     tracker: Tracker,
+    follower: Option<Counters>,
 }
 
 /// What has happened since the last successful pass.
@@ -129,7 +131,14 @@ impl<M: Mode> Core<M> {
             told: Told::default(),
             prerequisites: Prerequisites::default(),
             tracker: Tracker::default(),
+            follower: None,
         }
+    }
+
+    /// The same, telling somebody which Services are in force.
+    #[must_use]
+    pub fn followed_by(self, follower: Option<Counters>) -> Core<M> {
+        Core { follower, ..self }
     }
 
     /// Takes an event in. Returns what kind of change it was, for the counters.
@@ -292,7 +301,10 @@ impl<M: Mode> Core<M> {
             self.checks.add(done.flows);
             self.store.settle();
         }
-        self.tracker.ended(&report.outcome, self.planner.plan(), SystemTime::now());
+        let settled = self.tracker.ended(&report.outcome, self.planner.plan(), SystemTime::now());
+        if let (Some(follower), Some(settled)) = (&self.follower, settled) {
+            follower.changed(settled.services(self.planner.plan()));
+        }
         self.pace.finished(report.outcome.is_ok(), whole, now());
         Some(report)
     }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info};
 
 use crate::Event;
+use crate::counters::{self, Counters};
 use crate::health::{Answer, Health};
 use crate::metrics::Metrics;
 use crate::question::{Asked, Question};
@@ -41,6 +42,8 @@ pub struct Pages {
     pub metrics: Metrics,
     /// The mode in force.
     pub mode: ProxyMode,
+    /// What Services count, if they do.
+    pub counters: Option<Counters>,
     /// For questions to the loop.
     pub events: mpsc::Sender<Event>,
 }
@@ -90,13 +93,7 @@ impl Pages {
 
     async fn metrics_page(self, uri: Uri) -> Reply {
         match uri.path() {
-            "/metrics" => {
-                let mut text = String::new();
-                match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
-                    Ok(()) => reply(StatusCode::OK, OPEN_METRICS, text),
-                    Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-                }
-            }
+            "/metrics" => self.metrics_text().await,
             "/proxyMode" => reply(StatusCode::OK, TEXT, self.mode.to_string()),
             "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
             "/state" => {
@@ -106,6 +103,19 @@ impl Pages {
             "/explain" => self.explanation(uri.query().unwrap_or_default()).await,
             _ => not_found(),
         }
+    }
+
+    async fn metrics_text(self) -> Reply {
+        let mut text = String::new();
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            return reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string());
+        }
+        if let Some(counters) = &self.counters
+            && let Some(reading) = counters.read().await
+        {
+            counters::append(&mut text, &reading);
+        }
+        reply(StatusCode::OK, OPEN_METRICS, text)
     }
 
     async fn explanation(self, query: &str) -> Reply {

@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], [`state`], and the commands.
+//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], [`state`], [`counters`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -16,6 +16,7 @@ pub mod commands;
 pub mod configuration;
 pub mod conntrack;
 pub mod core;
+pub mod counters;
 mod event;
 pub mod health;
 pub mod host;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(Command::Diff(flags)) => quietly(flags, || commands::diff(flags)),
         Some(Command::Explain(options)) => quietly(&options.flags, || commands::explain(options)),
         Some(Command::List(flags)) => quietly(flags, || commands::list(flags)),
+        Some(Command::Top(options)) => quietly(&options.flags, || commands::top(options)),
         Some(Command::Demo(options)) => commands::demo(options),
     };
     outcome.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::Event;
 use crate::conntrack;
 use crate::core::Core;
+use crate::counters;
 use crate::health::Health;
 use crate::host;
 use crate::http::Pages;
@@ -63,7 +64,9 @@ async fn run_with<M: Mode + Send + 'static>(
         Source::Manifests(_) => (Recorder::silent(metrics.clone()), None),
     };
     let (events, queue) = mpsc::channel(QUEUE);
+    let counters = counters::start(&settings)?;
     let core = Core::new(settings.plan.clone(), mode, pace(&settings), SystemTime::now());
+    let core = core.followed_by(counters.clone());
     let (health, published) =
         watch::channel(Health { last_sync: None, standing: core.standing(), patience: settings.sync_period });
     let pages = Pages {
@@ -71,6 +74,7 @@ async fn run_with<M: Mode + Send + 'static>(
         registry: Arc::new(registry),
         metrics: metrics.clone(),
         mode: settings.mode,
+        counters,
         events: events.clone(),
     };
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);

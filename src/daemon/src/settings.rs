@@ -40,6 +40,8 @@ pub struct Settings {
     pub masquerade_mark: u32,
     /// Where the objects come from.
     pub source: Source,
+    /// Whether connections, packets and bytes of each Service are counted.
+    pub service_counters: bool,
     /// Whether the mode needs to know the addresses of all Nodes.
     pub all_nodes: bool,
     /// Where `/healthz` answers.
@@ -148,13 +150,14 @@ impl Settings {
 
     /// Options of nftables mode.
     pub fn nftables(&self) -> kubeweir_nftables::Options {
-        kubeweir_nftables::Options::rules(self.masquerade_mark)
+        kubeweir_nftables::Options::rules(self.masquerade_mark).counting(self.service_counters)
     }
 
     /// Options of IPVS mode, and the schedulers it begins with.
     pub fn servers(&self) -> (kubeweir_ipvs::Settings, Schedulers) {
         let settings = kubeweir_ipvs::Settings {
-            tables: kubeweir_nftables::Options::beside_servers(self.masquerade_mark),
+            tables: kubeweir_nftables::Options::beside_servers(self.masquerade_mark)
+                .counting(self.service_counters),
             excluded: self.ipvs.exclude_cidrs.clone(),
             patience: self.ipvs.drain_timeout,
         };
@@ -185,6 +188,7 @@ impl Settings {
             },
             masquerade_mark: section.masquerade_mark()?,
             source: source(configuration, flags),
+            service_counters: configuration.service_counters,
             all_nodes: mode == ProxyMode::Ipvs,
             healthz: bind_address(
                 "healthzBindAddress",

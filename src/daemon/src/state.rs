@@ -15,7 +15,7 @@ pub use answer::{
 };
 pub(crate) use answer::{Sight, answer};
 pub use list::{Listed, Row, rows, table};
-pub use tracker::Tracker;
+pub use tracker::{Settled, Tracker};
 
 /// A moment as RFC 3339 has it, in UTC, to the millisecond.
 fn rfc3339(at: std::time::SystemTime) -> String {

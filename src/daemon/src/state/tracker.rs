@@ -1,9 +1,10 @@
 //! Since when what is in force is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use kubeweir_plan::{ObjectName, Plan};
+use kubeweir_plan::{ObjectName, Plan, ServicePlan};
 
 use crate::mode::{Applied, Failure};
 use crate::publisher::Chain;
@@ -22,6 +23,27 @@ pub struct Tracker {
     last: Option<SystemTime>,
 }
 
+/// What a pass that succeeded put in force.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Everything: it was the first.
+    All,
+    /// These Services.
+    Some(BTreeSet<ObjectName>),
+}
+
+impl Settled {
+    /// The Services with their parts of the plan; `None` for those that are gone.
+    pub(crate) fn services(self, plan: &Plan) -> Vec<(ObjectName, Option<Arc<ServicePlan>>)> {
+        let all = match self {
+            Settled::All => plan.services.keys().cloned().collect(),
+            Settled::Some(names) => names,
+        };
+        let of = |name: &ObjectName| plan.services.get(name).cloned();
+        all.into_iter().map(|name| (name.clone(), of(&name))).collect()
+    }
+}
+
 impl Tracker {
     /// These Services' parts of the plan changed. Before the first success that need not be noted: it is about all of them.
     pub(crate) fn planned(&mut self, changed: &BTreeSet<ObjectName>) {
@@ -30,21 +52,29 @@ impl Tracker {
         }
     }
 
-    /// A pass ended.
-    pub(crate) fn ended(&mut self, outcome: &Result<Applied, Failure>, plan: &Plan, now: SystemTime) {
+    /// A pass ended. Returns what it put in force.
+    pub(crate) fn ended(
+        &mut self,
+        outcome: &Result<Applied, Failure>,
+        plan: &Plan,
+        now: SystemTime,
+    ) -> Option<Settled> {
         if let Err(failure) = outcome {
             self.error = Some(Chain(failure).to_string());
-            return;
+            return None;
         }
+        let is_first = self.first.is_none();
         (self.error, self.last) = (None, Some(now));
         self.first.get_or_insert(now);
-        for name in std::mem::take(&mut self.waiting) {
-            if plan.services.contains_key(&name) {
-                self.since.insert(name, now);
+        let settled = std::mem::take(&mut self.waiting);
+        for name in &settled {
+            if plan.services.contains_key(name) {
+                self.since.insert(name.clone(), now);
             } else {
-                self.since.remove(&name);
+                self.since.remove(name);
             }
         }
+        Some(if is_first { Settled::All } else { Settled::Some(settled) })
     }
 
     /// Since when a Service is in force as it is; `None` before the first success.
@@ -65,7 +95,6 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
