@@ -3,6 +3,7 @@
 
 mod addresses;
 mod affinity;
+mod counters;
 mod draining;
 mod foreign;
 mod kernel;
