@@ -107,7 +107,7 @@ pub(crate) fn set(message: &Message<'_>) -> Result<Named<SetKind>, Error> {
     Ok(named)
 }
 
-fn expression_name<'a>(attributes: Attributes<'a>) -> Result<Option<&'a str>, Error> {
+fn expression_name(attributes: Attributes<'_>) -> Result<Option<&str>, Error> {
     for attribute in attributes {
         let attribute = attribute?;
         if attribute.kind == a::EXPRESSION_NAME {
