@@ -8,7 +8,7 @@ use kubeweir_plan::PortKey;
 use super::thread::Reading;
 use super::{BYTES, CONNECTIONS, PACKETS, READ_AT};
 
-/// How OpenMetrics ends a page; the older format just ends.
+/// How `OpenMetrics` ends a page; the older format just ends.
 const END: &str = "# EOF\n";
 
 /// Appends what was read to a page of metrics, in the page's own format.
@@ -29,7 +29,7 @@ fn families(page: &mut String, reading: &Reading, is_open: bool) -> std::fmt::Re
     writeln!(page, "# HELP {READ_AT} When the counters of Services were read from the kernel.")?;
     writeln!(page, "# TYPE {READ_AT} gauge\n{READ_AT} {at:.3}")?;
     let head = |name: &str, help: &str| {
-        // In OpenMetrics a counter's samples end with more than its name.
+        // In `OpenMetrics` a counter's samples end with more than its name.
         let family = if is_open { name.to_owned() } else { format!("{name}_total") };
         format!("# HELP {family} {help}\n# TYPE {family} counter\n")
     };

@@ -43,8 +43,8 @@ fn versions(state: &ServiceState) -> [Option<(String, String)>; 2] {
     [state.in_force.as_ref().and_then(pair), pair(&state.seen)]
 }
 
-fn pair(service: &str, slice: &str) -> Option<(String, String)> {
-    Some((service.to_owned(), slice.to_owned()))
+fn pair(service: &str, slice: &str) -> (String, String) {
+    (service.to_owned(), slice.to_owned())
 }
 
 /// A Service `a` in version 1 with a slice in version 2, in force.
@@ -66,11 +66,11 @@ fn a_service_is_programmed_from_the_versions_of_its_objects() {
     core.take(at("2", slice_over(Protocol::Tcp, "a", 1)), now);
     let waiting = of(&mut core, "a").unwrap();
     assert_eq!((waiting.programmed, waiting.pending, waiting.since.clone()), (false, true, None));
-    assert_eq!(versions(&waiting), [None, pair("1", "2")]);
+    assert_eq!(versions(&waiting), [None, Some(pair("1", "2"))]);
     assert!(sync(&mut core).outcome.is_ok());
     let state = of(&mut core, "a").unwrap();
     assert_eq!((state.programmed, state.pending, state.since.is_some()), (true, false, true));
-    assert_eq!(versions(&state), [pair("1", "2"), pair("1", "2")]);
+    assert_eq!(versions(&state), [Some(pair("1", "2")), Some(pair("1", "2"))]);
     let port = &state.ports[0];
     assert_eq!(
         (&*port.protocol, &*port.family, port.endpoints[0].address),
@@ -90,7 +90,7 @@ fn a_new_version_alone_is_in_force_at_once_and_asks_for_no_pass() {
     assert!(core.standing().waiting_since.is_none(), "nothing is to be programmed");
     assert!(core.due(now).is_none_or(|due| due > now + 60 * SECOND), "only the audit");
     let state = of(&mut core, "a").unwrap();
-    assert_eq!((state.pending, versions(&state)), (false, [pair("7", "8"), pair("7", "8")]));
+    assert_eq!((state.pending, versions(&state)), (false, [Some(pair("7", "8")), Some(pair("7", "8"))]));
     assert_eq!(state.since, since);
     assert_eq!(core.mode().kernel().commits, 1);
 }
@@ -105,14 +105,14 @@ fn while_a_change_is_pending_both_versions_are_told_and_why() {
     assert!(sync(&mut core).outcome.is_err());
     let state = of(&mut core, "a").unwrap();
     assert_eq!((state.programmed, state.pending), (true, true));
-    assert_eq!(versions(&state), [pair("1", "2"), pair("1", "4")]);
+    assert_eq!(versions(&state), [Some(pair("1", "2")), Some(pair("1", "4"))]);
     assert_eq!(state.since, since);
     assert!(state.error.unwrap().contains("an injected refusal"));
     assert_eq!(summary(&mut core).pending, 1);
     assert!(sync(&mut core).outcome.is_ok());
     let state = of(&mut core, "a").unwrap();
     assert_eq!((state.pending, state.error.clone()), (false, None));
-    assert_eq!(versions(&state), [pair("1", "4"), pair("1", "4")]);
+    assert_eq!(versions(&state), [Some(pair("1", "4")), Some(pair("1", "4"))]);
     assert!(state.since >= since);
     assert_eq!(summary(&mut core).pending, 0);
 }
@@ -123,7 +123,7 @@ fn a_service_that_is_gone_is_told_of_until_it_is_out_of_force() {
     core.take(Event::Cluster(ClusterEvent::ServiceGone(ObjectName::new("default", "a"))), now);
     let state = of(&mut core, "a").unwrap();
     assert_eq!((state.programmed, state.pending, state.seen.service.clone()), (true, true, None));
-    assert_eq!(versions(&state)[0], pair("1", "2"));
+    assert_eq!(versions(&state)[0], Some(pair("1", "2")));
     assert!(sync(&mut core).outcome.is_ok());
     assert_eq!(of(&mut core, "a"), Err(Absence::Unknown));
     assert_eq!(summary(&mut core).services, 0);
@@ -137,8 +137,8 @@ fn a_list_that_leaves_a_service_out_and_a_slice_that_moves_are_changes_too() {
     let ClusterEvent::Slice(slice, ..) = slice_over(Protocol::Tcp, "a", 1) else { panic!() };
     let moved = EndpointSlice { service: ObjectName::new("default", "b"), ..(*slice).clone() };
     core.take(at("5", ClusterEvent::Slice(Arc::new(moved), Version::Unknown, None)), now);
-    assert_eq!(versions(&of(&mut core, "a").unwrap()), [pair("1", "2"), pair("1", "")]);
-    assert_eq!(versions(&of(&mut core, "b").unwrap()), [pair("1", ""), pair("1", "5")]);
+    assert_eq!(versions(&of(&mut core, "a").unwrap()), [Some(pair("1", "2")), Some(pair("1", ""))]);
+    assert_eq!(versions(&of(&mut core, "b").unwrap()), [Some(pair("1", "")), Some(pair("1", "5"))]);
     assert!(sync(&mut core).outcome.is_ok());
     core.take(Event::Cluster(ClusterEvent::ListBegins(Kind::Service)), now);
     core.take(Event::Cluster(ClusterEvent::ListEnds(Kind::Service)), now);
