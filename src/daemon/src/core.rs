@@ -8,6 +8,7 @@ use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Pla
 
 use crate::Event;
 use crate::checks::Checks;
+use crate::healthports::ledger::{Difference, Ledger};
 use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
@@ -34,6 +35,7 @@ pub struct Core<M> {
     /// What findings about the Node are told of.
     node: ObjectName,
     prerequisites: Prerequisites,
+    health_ports: Ledger,
 }
 
 /// What has happened since the last successful pass.
@@ -80,6 +82,8 @@ pub struct SyncReport {
     pub triggers: Vec<Trigger>,
     /// Services in the plan.
     pub services: usize,
+    /// What changes for balancers that ask for endpoints; nothing if the pass failed.
+    pub health_ports: Difference,
 }
 
 /// What came of tending the mode.
@@ -126,6 +130,7 @@ impl<M: Mode> Core<M> {
             tending,
             told: Told::default(),
             prerequisites: Prerequisites::default(),
+            health_ports: Ledger::default(),
         }
     }
 
@@ -250,6 +255,7 @@ impl<M: Mode> Core<M> {
         let changed = std::mem::take(&mut self.waiting.changed);
         let mut update = self.planner.update(snapshot, facts, &changed);
         self.waiting.flows.merge(std::mem::take(&mut update.flows));
+        self.health_ports.planned(self.planner.plan(), &update);
         self.prerequisites.pods_are(Pods {
             sources: self.planner.plan().node.local_sources.clone(),
             prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
@@ -265,12 +271,14 @@ impl<M: Mode> Core<M> {
             standing: self.told.standing().clone(),
             triggers: Vec::new(),
             services: self.planner.plan().services.len(),
+            health_ports: Difference::default(),
             outcome,
         };
         if report.outcome.is_ok() {
             let done = std::mem::take(&mut self.waiting);
             report.triggers = done.triggers;
             self.checks.add(done.flows);
+            report.health_ports = self.health_ports.in_force(self.planner.plan());
         }
         self.pace.finished(report.outcome.is_ok(), whole, now());
         Some(report)

@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
+//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`healthports`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,6 +18,7 @@ pub mod conntrack;
 pub mod core;
 mod event;
 pub mod health;
+pub mod healthports;
 pub mod host;
 pub mod http;
 pub mod ipvs;
