@@ -5,6 +5,7 @@ mod addresses;
 mod affinity;
 mod draining;
 mod foreign;
+mod health_ports;
 mod kernel;
 mod lines;
 mod listing;

@@ -34,7 +34,7 @@ struct Listener {
 struct Awaited {
     check: Check,
     /// Why it is not open, if that was told.
-    told: Option<Option<i32>>,
+    told: Option<String>,
 }
 
 impl Listeners {
@@ -115,7 +115,7 @@ impl Listeners {
 
     /// Once for each reason, as long as it stands.
     fn complain(&self, socket: SocketAddr, awaited: &mut Awaited, error: &io::Error) {
-        let reason = Some(error.raw_os_error());
+        let reason = Some(error.to_string());
         if awaited.told == reason {
             return;
         }
