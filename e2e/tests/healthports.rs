@@ -120,6 +120,12 @@ impl Site {
     }
 }
 
+fn wait_for_sockets(proxy: &Proxy, open: u64, failed: u64) {
+    let counts = |proxy: &Proxy| (proxy.count(OPEN), proxy.count(FAILED));
+    let what = format!("{open} sockets open and {failed} failed");
+    proxy.wait(&what, |proxy| (counts(proxy) == (open, failed)).then_some(()));
+}
+
 fn request(method: &str, path: &str, more: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: balancer\r\nConnection: close\r\n{more}\r\n")
 }
@@ -178,7 +184,7 @@ fn ports_follow_services_endpoints_and_the_nodes_primary_addresses() {
     let proxy = site.start(&[]);
     site.wait(&proxy, "192.0.2.1:30100", Some((503, 0)));
     site.wait(&proxy, "[2001:db8::1]:30100", Some((503, 0)));
-    assert_eq!(proxy.count(OPEN), 2);
+    wait_for_sockets(&proxy, 2, 0);
     let near = [("10.244.0.2", "node-1", true), ("10.244.0.3", "node-1", true)];
     site.slice("IPv4", &near);
     site.wait(&proxy, "192.0.2.1:30100", Some((200, 2)));
@@ -196,7 +202,8 @@ fn ports_follow_services_endpoints_and_the_nodes_primary_addresses() {
     assert_eq!(answer, b"HTTP/1.1 200");
     site.service(30_101);
     site.wait(&proxy, "192.0.2.1:30101", Some((200, 2)));
-    assert_eq!((site.told("192.0.2.1:30100"), proxy.count(OPEN)), (None, 2));
+    assert_eq!(site.told("192.0.2.1:30100"), None);
+    wait_for_sockets(&proxy, 2, 0);
     let _ = kept.write_all(b"GET / HTTP/1.1\r\nHost: balancer\r\n\r\n");
     let mut rest = String::new();
     let _ = kept.read_to_string(&mut rest);
@@ -207,7 +214,7 @@ fn ports_follow_services_endpoints_and_the_nodes_primary_addresses() {
     site.wait(&proxy, "192.0.2.1:30102", Some((200, 2)));
     site.api.delete("services", "shop", "web");
     site.wait(&proxy, "192.0.2.1:30102", None);
-    assert_eq!((proxy.count(OPEN), proxy.count(FAILED)), (0, 0));
+    wait_for_sockets(&proxy, 0, 0);
 }
 
 #[test]
@@ -222,16 +229,16 @@ fn all_addresses_are_one_socket_for_each_family_and_the_hosts_addresses_are_foll
     for v6 in ["[2001:db8::1]:30100", "[2001:db8::2]:30100"] {
         site.wait(&everywhere, v6, Some((503, 0)));
     }
-    assert_eq!(everywhere.count(OPEN), 2);
+    wait_for_sockets(&everywhere, 2, 0);
     drop(everywhere);
     // Each address of this prefix, and those that come; the other family is not restricted.
     let some = site.start(&["--nodeport-addresses=192.0.2.0/25"]);
     site.wait(&some, "192.0.2.2:30100", Some((200, 1)));
-    some.wait("three sockets", |proxy| (proxy.count(OPEN) == 3).then_some(()));
+    wait_for_sockets(&some, 3, 0);
     site.node.address("lan0", "192.0.2.7/24".parse().unwrap()).unwrap();
     site.wait(&some, "192.0.2.7:30100", Some((200, 1)));
     site.node.delete_address("lan0", "192.0.2.2".parse().unwrap()).unwrap();
-    some.wait("its end", |proxy| (proxy.count(OPEN) == 3).then_some(()));
+    wait_for_sockets(&some, 3, 0);
     assert_eq!(site.told("192.0.2.1:30100"), Some((200, 1)));
 }
 
@@ -251,11 +258,11 @@ fn an_address_that_somebody_else_has_is_told_once_and_tried_again_while_others_a
     );
     let why = "health checks on 192.0.2.2:30100 are not answered: Address in use (os error 98)";
     assert_eq!(event["note"].as_str().unwrap().replace("Address already in use", "Address in use"), why);
-    assert_eq!(proxy.count(FAILED), 1);
+    wait_for_sockets(&proxy, 2, 1);
     // Nothing happens but time.
     drop(occupied);
     site.wait(&proxy, "192.0.2.2:30100", Some((200, 1)));
-    assert_eq!((proxy.count(OPEN), proxy.count(FAILED)), (3, 0));
+    wait_for_sockets(&proxy, 3, 0);
     assert_eq!(proxy.log().matches("cannot answer health checks").count(), 1);
     assert!(proxy.log().contains("answers health checks now"));
 }
