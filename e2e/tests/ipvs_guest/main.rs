@@ -6,6 +6,7 @@ mod affinity;
 mod counters;
 mod draining;
 mod foreign;
+mod health_ports;
 mod kernel;
 mod lines;
 mod listing;

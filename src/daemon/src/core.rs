@@ -9,6 +9,7 @@ use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Pla
 use crate::Event;
 use crate::checks::Checks;
 use crate::counters::Counters;
+use crate::healthports::ledger::{Difference, Ledger};
 use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
@@ -38,6 +39,7 @@ pub struct Core<M> {
     prerequisites: Prerequisites,
     tracker: Tracker,
     follower: Option<Counters>,
+    health_ports: Ledger,
 }
 
 /// What has happened since the last successful pass.
@@ -84,6 +86,8 @@ pub struct SyncReport {
     pub triggers: Vec<Trigger>,
     /// Services in the plan.
     pub services: usize,
+    /// What changes for balancers that ask for endpoints; nothing if the pass failed.
+    pub health_ports: Difference,
 }
 
 /// What came of tending the mode.
@@ -132,6 +136,7 @@ impl<M: Mode> Core<M> {
             prerequisites: Prerequisites::default(),
             tracker: Tracker::default(),
             follower: None,
+            health_ports: Ledger::default(),
         }
     }
 
@@ -278,6 +283,7 @@ impl<M: Mode> Core<M> {
         let mut update = self.planner.update(snapshot, facts, &changed);
         self.waiting.flows.merge(std::mem::take(&mut update.flows));
         self.tracker.planned(&update.services);
+        self.health_ports.planned(self.planner.plan(), &update);
         self.prerequisites.pods_are(Pods {
             sources: self.planner.plan().node.local_sources.clone(),
             prefixes: snapshot.node().map(|node| node.pod_cidrs.to_vec()).unwrap_or_default(),
@@ -293,6 +299,7 @@ impl<M: Mode> Core<M> {
             standing: self.told.standing().clone(),
             triggers: Vec::new(),
             services: self.planner.plan().services.len(),
+            health_ports: Difference::default(),
             outcome,
         };
         if report.outcome.is_ok() {
@@ -300,6 +307,7 @@ impl<M: Mode> Core<M> {
             report.triggers = done.triggers;
             self.checks.add(done.flows);
             self.store.settle();
+            report.health_ports = self.health_ports.in_force(self.planner.plan());
         }
         let settled = self.tracker.ended(&report.outcome, self.planner.plan(), SystemTime::now());
         if let (Some(follower), Some(settled)) = (&self.follower, settled) {

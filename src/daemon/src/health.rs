@@ -58,7 +58,7 @@ struct FamilyStatus {
 
 impl Health {
     /// Whether changes become programmed in time.
-    fn is_live(&self, now: Instant) -> bool {
+    pub fn is_live(&self, now: Instant) -> bool {
         let waited = self.standing.waiting_since.map(|since| now.saturating_duration_since(since));
         waited.is_none_or(|waited| waited < 2 * self.patience)
     }

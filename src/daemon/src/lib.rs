@@ -5,7 +5,8 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], [`state`], [`counters`], and the commands.
+//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`healthports`], [`metrics`], [`http`], [`state`], [`counters`], and the
+//! commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -19,6 +20,7 @@ pub mod core;
 pub mod counters;
 mod event;
 pub mod health;
+pub mod healthports;
 pub mod host;
 pub mod http;
 pub mod ipvs;

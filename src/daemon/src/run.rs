@@ -21,6 +21,7 @@ use crate::conntrack;
 use crate::core::Core;
 use crate::counters;
 use crate::health::Health;
+use crate::healthports::{self, ledger::Difference};
 use crate::host;
 use crate::http::Pages;
 use crate::ipvs;
@@ -56,6 +57,7 @@ async fn run_with<M: Mode + Send + 'static>(
     }
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let gauges = healthports::Gauges::new(&mut registry);
     let (recorder, notices) = match settings.source {
         Source::Api { .. } => {
             let (recorder, notices) = Recorder::new(metrics.clone());
@@ -69,6 +71,7 @@ async fn run_with<M: Mode + Send + 'static>(
     let core = core.followed_by(counters.clone());
     let (health, published) =
         watch::channel(Health { last_sync: None, standing: core.standing(), patience: settings.sync_period });
+    let health_ports = healthports::start(published.clone(), recorder.clone(), gauges);
     let pages = Pages {
         health: published,
         registry: Arc::new(registry),
@@ -82,7 +85,7 @@ async fn run_with<M: Mode + Send + 'static>(
     let checker = conntrack::start(metrics.clone(), events.clone())?;
     let teller = Publisher::new(metrics, health, recorder);
     teller.starts();
-    let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings))?;
+    let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings), health_ports)?;
     let source = source::start(&settings, events.clone(), notices)?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
@@ -121,11 +124,12 @@ fn start_loop<M: Mode + Send + 'static>(
     checker: blocking::Sender<FlowCheck>,
     publisher: Publisher,
     takeover: Takeover,
+    health_ports: mpsc::UnboundedSender<Difference>,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
     let work = move || {
-        runtime.block_on(drive(core, queue, checker, publisher, takeover));
+        runtime.block_on(drive(core, queue, checker, publisher, takeover, health_ports));
         drop(end);
     };
     thread::Builder::new().name("sync".to_owned()).spawn(work).context("cannot start the loop")?;
@@ -138,6 +142,7 @@ async fn drive<M: Mode>(
     checker: blocking::Sender<FlowCheck>,
     publisher: Publisher,
     mut takeover: Takeover,
+    health_ports: mpsc::UnboundedSender<Difference>,
 ) {
     loop {
         let now = Instant::now();
@@ -160,6 +165,9 @@ async fn drive<M: Mode>(
         {
             publisher.report(&report);
             takeover.passed(&report);
+            if report.outcome.is_ok() && health_ports.send(report.health_ports).is_err() {
+                return; // its task is gone, and so will the process be
+            }
         }
         takeover.act(Instant::now());
         if let Some(report) = core.tend(Instant::now) {

@@ -26,7 +26,8 @@ pub(crate) struct Claims {
     rivals: HashMap<Place, BTreeSet<Claim>>,
 }
 
-/// The places a Service claims, ordered: those of its frontends and those that its findings say others have.
+/// The places a Service claims, ordered: those of its frontends and its health check, and those that its findings say
+/// others have.
 pub(crate) fn places(plan: &ServicePlan) -> BTreeSet<Place> {
     let had = plan.ports.iter().flat_map(|port| {
         port.frontends.iter().map(|frontend| (frontend.address, port.key.protocol, frontend.port))
@@ -35,7 +36,8 @@ pub(crate) fn places(plan: &ServicePlan) -> BTreeSet<Place> {
         Finding::FrontendTaken { address, protocol, port, .. } => Some((*address, *protocol, *port)),
         _ => None,
     });
-    had.chain(lost).collect()
+    let checked = plan.health_check.iter().flat_map(|check| check.places());
+    had.chain(checked).chain(lost).collect()
 }
 
 impl Claims {

@@ -197,7 +197,7 @@ fn service(dice: &mut Dice) -> Service {
         external_policy: policy(dice),
         internal_policy: policy(dice),
         affinity: dice.one_in(4).then_some(10_800),
-        health_check_node_port: 0,
+        health_check_node_port: dice.pick(&[0, 30053, 30090, 30091]),
         scheduler: dice.pick(&[None, None, Some("rr"), Some("odd")]).map(Arc::from),
     }
 }

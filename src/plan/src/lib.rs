@@ -22,6 +22,7 @@ pub mod finding;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod flows;
+mod health_check;
 pub mod input;
 pub mod lint;
 mod names;
@@ -36,6 +37,7 @@ mod snapshot;
 pub use address::FrontendAddress;
 pub use finding::Finding;
 pub use flows::FlowCheck;
+pub use health_check::HealthCheck;
 pub use names::{Family, ObjectName, PortKey, Protocol};
 pub use node::Facts;
 pub use options::Options;

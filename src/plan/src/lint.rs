@@ -1,6 +1,6 @@
 //! A second opinion on a plan: checks what the planner promises, without knowing how it plans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::FrontendAddress;
 use crate::names::Family;
@@ -27,6 +27,16 @@ pub fn lint(plan: &Plan) -> Vec<String> {
                     breaches.push(format!("{other} and {} share {place:?}", port.key));
                 }
             }
+        }
+    }
+    let mut checked = BTreeSet::new();
+    for (name, service) in &plan.services {
+        let Some(check) = &service.health_check else { continue };
+        if check.port == 0 || check.ready == [None; 2] {
+            breaches.push(format!("{name}: a health check that nobody can ask for"));
+        }
+        for place in check.places().filter(|place| places.contains_key(place) || !checked.insert(*place)) {
+            breaches.push(format!("{name}: the health check shares {place:?}"));
         }
     }
     breaches

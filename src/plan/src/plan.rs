@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::address::FrontendAddress;
 use crate::finding::Finding;
+use crate::health_check::HealthCheck;
 use crate::names::{Family, ObjectName, PortKey, Protocol};
 
 /// Everything this node must do. Parts that did not change are shared with the plan before.
@@ -74,6 +75,8 @@ pub struct ServicePlan {
     pub ports: Box<[PortPlan]>,
     /// How targets are to be chosen, if the operator says so: one of the names that the mode in force knows.
     pub scheduler: Option<Arc<str>>,
+    /// What its balancers ask for, if they do. Few Services have one.
+    pub health_check: Option<Box<HealthCheck>>,
     /// What an operator should know.
     pub findings: Box<[Finding]>,
 }

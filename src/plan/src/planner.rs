@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::claims::{self, Claim, Claims};
+use crate::claims::{self, Claim, Claims, Place};
 use crate::endpoints::Here;
 use crate::finding::Finding;
 use crate::flows::FlowCheck;
+use crate::health_check::HealthCheck;
 use crate::input::EndpointSlice;
 use crate::names::ObjectName;
 use crate::node::{self, Facts};
@@ -195,8 +196,32 @@ impl Planner {
             port.frontends = kept.into();
             port.lose(&lost);
         }
+        let check = plan.health_check.take();
+        plan.health_check =
+            check.and_then(|check| self.check_without_rivals(name, *check, &seen, &mut findings));
         plan.findings = findings.into();
         plan
+    }
+
+    /// What is left of a health check where others have its port, or where the Service itself has it for its frontends.
+    fn check_without_rivals(
+        &self,
+        name: &ObjectName,
+        mut check: HealthCheck,
+        frontends: &BTreeSet<Place>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Box<HealthCheck>> {
+        for place in check.places() {
+            let owner = self.claims.owner(&place);
+            if owner == Some(name) && !frontends.contains(&place) {
+                continue;
+            }
+            let (address, protocol, port) = place;
+            check.ready[address.family().index()] = None;
+            let owner = owner.cloned();
+            findings.extend(owner.map(|owner| Finding::FrontendTaken { address, protocol, port, owner }));
+        }
+        check.ready.iter().any(Option::is_some).then(|| Box::new(check))
     }
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::address::FrontendAddress;
 use crate::endpoints::{self, Chosen, Here};
 use crate::finding::Finding;
+use crate::health_check;
 use crate::input::{EndpointSlice, Service, ServiceKind, ServicePort, TrafficPolicy};
 use crate::names::{Family, PortKey, Protocol};
 use crate::options::Options;
@@ -93,6 +94,7 @@ pub fn plan(
         cluster_ips: cluster_ips().collect(),
         ports: cluster_ips().flat_map(in_family).collect(),
         scheduler,
+        health_check: health_check::plan(service, slices, &context.here),
         findings: unroutable
             .chain(closed.map(Finding::NobodyAllowed))
             .chain(unknown)

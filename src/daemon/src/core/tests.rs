@@ -266,3 +266,29 @@ fn a_failed_check_is_repeated_with_what_has_come_since_on_top() {
     core.take(Event::FlowsChecked(Ok(())), later);
     assert_eq!(core.check_due(later), None);
 }
+
+#[test]
+fn balancers_are_told_of_what_is_in_force_and_not_before() {
+    let (mut core, now) = (core(), Instant::now());
+    let ClusterEvent::Service(plain, _) = service("a", 1) else { panic!() };
+    let asked = Service {
+        kind: ServiceKind::LoadBalancer,
+        external_policy: TrafficPolicy::Local,
+        health_check_node_port: 30_100,
+        ..Service::clone(&plain)
+    };
+    complete(&mut core, now, vec![service("tcp", 9)]);
+    core.take(Event::Host(Facts { addresses: [[192, 0, 2, 1].into()].into() }), now);
+    assert_eq!(sync(&mut core).health_ports, Difference::default());
+    core.take(
+        Event::Cluster(ClusterEvent::Service(Arc::new(asked), kubeweir_cluster::Version::default())),
+        now,
+    );
+    core.mode().kernel().refuse_next = 1;
+    let refused = sync(&mut core);
+    assert_eq!((refused.outcome.is_err(), refused.health_ports), (true, Difference::default()));
+    let opened = sync(&mut core).health_ports.open;
+    assert!(opened.keys().eq(&["0.0.0.0:30100".parse().unwrap()]), "{opened:?}");
+    core.take(Event::Cluster(ClusterEvent::ServiceGone(plain.name.clone())), now);
+    assert_eq!(sync(&mut core).health_ports.close.len(), 1);
+}

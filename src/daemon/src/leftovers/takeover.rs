@@ -133,6 +133,7 @@ mod tests {
             standing: crate::core::Reasons::new(),
             triggers: Vec::new(),
             services: 0,
+            health_ports: crate::healthports::ledger::Difference::default(),
         }
     }
 
