@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn chains_of_users_are_those_that_begin_with_an_error() {
-        let entries = [("", ""), ("ERROR", "KUBE-SVC-A"), ("DNAT", "x"), ("ERROR", "DOCKER"), ("ERROR", "ERROR")];
+        let entries =
+            [("", ""), ("ERROR", "KUBE-SVC-A"), ("DNAT", "x"), ("ERROR", "DOCKER"), ("ERROR", "ERROR")];
         let bytes: Vec<u8> = entries.iter().flat_map(|(target, text)| entry(target, text)).collect();
         assert_eq!(names(Family::V4, &bytes), ["KUBE-SVC-A", "DOCKER"]);
     }
