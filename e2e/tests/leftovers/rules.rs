@@ -193,18 +193,17 @@ pub(crate) fn set(kind: &Kind, name: &str) -> String {
 
 /// The sets of IPVS mode as `ipset restore` takes them.
 pub(crate) fn sets(kind: &Kind) -> String {
-    let mut text = String::new();
-    for (name, form, member) in SETS {
+    let lines = SETS.iter().flat_map(|(name, form, member)| {
         let named = set(kind, name);
-        text += &match form {
-            "bitmap:port" => format!("create {named} {form} range 0-65535\n"),
-            _ => format!("create {named} {form} family {} hashsize 1024 maxelem 65536\n", kind.sets.1),
+        let parameters = match *form {
+            "bitmap:port" => "range 0-65535".to_owned(),
+            _ => format!("family {} hashsize 1024 maxelem 65536", kind.sets.1),
         };
-        if !member.is_empty() {
-            text += &format!("add {named} {}\n", member.replace('S', kind.service));
-        }
-    }
-    text
+        let made = format!("create {named} {form} {parameters}\n");
+        let added = format!("add {named} {}\n", member.replace('S', kind.service));
+        [made].into_iter().chain((!member.is_empty()).then_some(added))
+    });
+    lines.collect()
 }
 
 /// What kube-proxy makes with `iptables` in IPVS mode; `-m ipvs` only where the kernel has it.
@@ -248,11 +247,12 @@ COMMIT
 -A KUBE-NODE-PORT -p tcp -m comment --comment "Kubernetes nodeport TCP port for masquerade purpose" -m set --match-set {{NODE-PORT-TCP}} dst -j KUBE-MARK-MASQ
 -A KUBE-POSTROUTING -m comment --comment "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose" -m set --match-set {{LOOP-BACK}} dst,dst,src -j MASQUERADE
 {POSTROUTING}-A KUBE-SERVICES -m comment --comment "Kubernetes service lb portal" -m set --match-set {{LOAD-BALANCER}} dst,dst -j KUBE-LOAD-BALANCER
--A KUBE-SERVICES -m comment --comment "Kubernetes service cluster ip + port for masquerade purpose" -m set --match-set {{CLUSTER-IP}} src,dst -j KUBE-MARK-MASQ
+-A KUBE-SERVICES ! -s {pods} -m comment --comment "Kubernetes service cluster ip + port for masquerade purpose" -m set --match-set {{CLUSTER-IP}} dst,dst -j KUBE-MARK-MASQ
 -A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
 -A KUBE-SERVICES -m set --match-set {{CLUSTER-IP}} dst,dst -j ACCEPT
 COMMIT
-"#
+"#,
+        pods = kind.pods
     );
     let filled =
         SETS.iter().fold(text, |text, (name, ..)| text.replace(&format!("{{{name}}}"), &set(kind, name)));

@@ -83,6 +83,7 @@ fn all_of_ipvs_mode_goes_when_nftables_mode_takes_over() {
     let stage = Stage::new();
     let node = &stage.node;
     put_sets(node);
+    node.0.sysctl("ipv4/vs/conntrack", "1").unwrap();
     node.told("ip link add kube-ipvs0 type dummy");
     for (kind, bits) in KINDS.iter().zip([32, 128]) {
         let (address, of) =

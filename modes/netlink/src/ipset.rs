@@ -28,7 +28,8 @@ const FLAGS: u16 = 6;
 const PROTOCOL_VERSION: u8 = 7;
 /// `IPSET_FLAG_LIST_SETNAME`: no members, no parameters.
 const NAMES_ONLY: u32 = 1 << 1;
-const FAMILY: u8 = libc::AF_INET as u8;
+/// `NFPROTO_IPV4`: neither a list nor a removal looks at it.
+const FAMILY: u8 = 2;
 
 /// The sets of the network namespace of the thread that opened it.
 pub struct Client {

@@ -80,12 +80,17 @@ pub(super) fn remove(doors: &mut impl Doors, outcome: &mut Outcome) {
         }
         left = refused.into_iter().map(|(name, _)| name).collect();
         if !left.is_empty() && attempt < ATTEMPTS {
-            thread::sleep(PAUSE);
+            wait();
         }
     }
     if removed > 0 {
         outcome.removed.push(Removed::Sets(removed));
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel tells nobody when it lets go of a set")]
+fn wait() {
+    thread::sleep(PAUSE);
 }
 
 /// Those that are still there, and why.

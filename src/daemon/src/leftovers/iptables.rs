@@ -118,7 +118,9 @@ impl Removal {
         });
         let going: Vec<&String> =
             doomed().map(|(name, _)| name).filter(|name| !held.contains(name)).collect();
-        going.iter().for_each(|name| commit.push(Operation::DeleteChain((*name).clone())));
+        for name in &going {
+            commit.push(Operation::DeleteChain((*name).clone()));
+        }
         Removal { commit, chains: going.len(), held }
     }
 }
@@ -138,7 +140,9 @@ pub(super) fn remove(doors: &mut impl Doors, outcome: &mut Outcome) {
             let commits: Vec<Commit> = removals.iter().map(|removal| removal.commit.clone()).collect();
             match doors.remove_chains(&commits) {
                 Ok(()) => {
-                    removals.into_iter().for_each(|removal| enter(removal, outcome));
+                    for removal in removals {
+                        enter(removal, outcome);
+                    }
                     break;
                 }
                 Err(CommitError::Refused(_)) if attempt < ATTEMPTS => {}

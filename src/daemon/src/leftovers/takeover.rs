@@ -87,7 +87,9 @@ impl Takeover {
             Ok(mut doors) => {
                 tell(&self.act_on(&mut doors, now));
                 if self.next == Next::Nothing {
-                    advice_on_legacy().iter().for_each(|advice| warn!("left by iptables-legacy: {advice}"));
+                    for advice in advice_on_legacy() {
+                        warn!("left by iptables-legacy: {advice}");
+                    }
                 }
             }
             Err(error) => {

@@ -32,13 +32,14 @@ impl Sets for SimulatedSets {
     }
 
     fn destroy(&mut self, names: &[&str]) -> Result<Vec<kubeweir_netlink::bulk::Outcome>, Error> {
-        let mut destroy = |name: &&str| match self.0.get_mut(*name) {
-            Some(uses @ 1..) => {
+        let mut destroy = |name: &&str| {
+            if let Some(uses @ 1..) = self.0.get_mut(*name) {
                 *uses -= 1;
                 let errno = kubeweir_netlink::ipset::IN_USE;
-                Err(kubeweir_netlink::bulk::Refusal { errno, message: None })
+                return Err(kubeweir_netlink::bulk::Refusal { errno, message: None });
             }
-            _ => Ok(assert!(self.0.remove(*name).is_some(), "{name} is not there")),
+            assert!(self.0.remove(*name).is_some(), "{name} is not there");
+            Ok(())
         };
         Ok(names.iter().map(&mut destroy).collect())
     }

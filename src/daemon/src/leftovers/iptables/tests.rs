@@ -200,7 +200,8 @@ proptest! {
         }
         let stays = |rule: &&Rule| {
             let leads = rule.leads_to.iter().any(|to| is_of_kube_proxy("nat", to));
-            !is_of_kube_proxy("nat", &rule.chain) && !(leads && rule.comment.as_deref() == Some(COMMENTS[0]))
+            let is_own = leads && rule.comment.as_deref() == Some(COMMENTS[0]);
+            !is_own && !is_of_kube_proxy("nat", &rule.chain)
         };
         for rule in before.rules.iter().filter(stays) {
             prop_assert!(after.rules.contains(rule), "{:?} is gone", rule);
