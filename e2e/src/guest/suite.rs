@@ -34,6 +34,8 @@ pub const SUITES: &[Suite] = &[
     Suite { name: "netlink", room: "modes/netlink", ignored: true, ..Suite::of("ipvs") },
     Suite { ignored: true, ..Suite::of("ipvs_guest") },
     Suite { ignored: true, ..Suite::of("ipvs_switch") },
+    Suite { name: "leftovers_of_ipvs", ignored: true, ..Suite::of("leftovers") },
+    Suite::of("leftovers"),
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
     Suite { ending: "::routed", ..Suite::of("packets") },

@@ -54,13 +54,6 @@ impl Client {
         generation.ok_or(Error::Malformed("generation without a number"))
     }
 
-    /// Names of the chains of a table, whoever made it and whatever is in them; none if there is no such table.
-    pub fn chain_names(&mut self, family: Family, table: &str) -> Result<Vec<String>, ObserveError> {
-        let fail = |source| ObserveError { what: "chains", family, table: table.to_owned(), source };
-        let all = self.list(message::GET_CHAIN, family, table, decode::chain).map_err(fail)?;
-        Ok(all.into_iter().filter(|named| named.table == table).map(|named| named.name).collect())
-    }
-
     /// What the elements of a set have counted; `None` if there is no such set. A dump that others' commits interrupt is begun again
     /// a few times and then given up as [`Error::Unstable`]: it may be long, and nobody depends on it.
     pub fn counters(
@@ -142,7 +135,8 @@ impl Client {
         Ok(chains)
     }
 
-    fn list<T>(
+    /// All objects of a kind, of one table or, if it has no name, of all; where the kernel does not choose, of all of the family.
+    pub(crate) fn list<T>(
         &mut self,
         message: u8,
         family: Family,
@@ -284,7 +278,9 @@ impl<'a> Part<'a> {
 
 fn in_table(family: Family, table: &str, w: &mut Writer) {
     w.raw(&nfnl::header(family.number(), 0));
-    w.string(a::TABLE, table);
+    if !table.is_empty() {
+        w.string(a::TABLE, table);
+    }
 }
 
 const fn kind(message: u8) -> u16 {

@@ -11,7 +11,7 @@ use crate::encode::attribute as a;
 use crate::expr::{self, Expr};
 use crate::set::{COUNTER, Counter, Element, SetKind};
 use crate::value::{Data, Key};
-use crate::{datatype, udata};
+use crate::{datatype, survey, udata};
 
 /// An object with the table and the name it belongs to.
 #[derive(Debug)]
@@ -227,6 +227,7 @@ pub fn decode_anything(bytes: &[u8]) {
         let (mut list, mut counted) = (Vec::new(), Vec::new());
         let _ = (chain(&message), rule(&message), set(&message), generation(&message));
         let _ = (elements(&message, &mut list), counters(&message, &mut counted));
+        let _ = (survey::chain(&message), survey::rule(&message));
     }
 }
 

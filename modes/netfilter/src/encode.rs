@@ -36,10 +36,12 @@ pub(crate) mod attribute {
     pub(crate) const CHAIN_NAME: u16 = 3;
     pub(crate) const CHAIN_HOOK: u16 = 4;
     pub(crate) const CHAIN_POLICY: u16 = 5;
+    pub(crate) const CHAIN_USES: u16 = 6;
     pub(crate) const CHAIN_TYPE: u16 = 7;
     pub(crate) const HOOK_NUMBER: u16 = 1;
     pub(crate) const HOOK_PRIORITY: u16 = 2;
     pub(crate) const RULE_CHAIN: u16 = 2;
+    pub(crate) const RULE_HANDLE: u16 = 3;
     pub(crate) const RULE_EXPRESSIONS: u16 = 4;
     pub(crate) const RULE_USERDATA: u16 = 7;
     pub(crate) const LIST_ITEM: u16 = 1;
@@ -157,6 +159,10 @@ fn object(commit: &Commit, operation: &Operation, batch: &mut Batch) {
         Operation::DeleteChain(name) => {
             batch.push(message::DELETE_CHAIN, 0, family, |w| named(a::CHAIN_NAME, name, w))
         }
+        Operation::DeleteRule(chain, handle) => batch.push(message::DELETE_RULE, 0, family, |w| {
+            named(a::RULE_CHAIN, chain, w);
+            w.be64(a::RULE_HANDLE, *handle);
+        }),
         Operation::AddRule(chain, content) => batch.push(message::NEW_RULE, CREATE | APPEND, family, |w| {
             named(a::RULE_CHAIN, chain, w);
             rule(content, w);

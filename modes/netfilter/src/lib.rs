@@ -7,7 +7,7 @@
 //! Invariants: no anonymous sets; no rule whose lookup key comes out of another lookup (it would abort
 //! `nft list ruleset`); every rule and set this room can build is one that `nft` 1.0.6 lists and reloads.
 //!
-//! Reading order: [`table`], [`chain`], [`statement`], [`set`], [`operation`], [`diff`], [`kernel`].
+//! Reading order: [`table`], [`chain`], [`statement`], [`set`], [`operation`], [`diff`], [`kernel`], [`survey`].
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -28,6 +28,7 @@ pub mod set;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod statement;
+pub mod survey;
 pub mod table;
 pub mod text;
 mod udata;

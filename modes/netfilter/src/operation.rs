@@ -29,6 +29,8 @@ pub enum Operation {
     FlushChain(String),
     /// Deletes an empty chain.
     DeleteChain(String),
+    /// Deletes the rule of a chain that has this handle.
+    DeleteRule(String, u64),
     /// Appends a rule to a chain.
     AddRule(String, Rule),
     /// Creates an empty set or map.
@@ -97,6 +99,7 @@ impl fmt::Display for Operation {
             Operation::AddChain(name, _) => write!(f, "add chain {name}"),
             Operation::FlushChain(name) => write!(f, "flush chain {name}"),
             Operation::DeleteChain(name) => write!(f, "delete chain {name}"),
+            Operation::DeleteRule(chain, handle) => write!(f, "delete rule {chain} handle {handle}"),
             Operation::AddRule(chain, rule) => {
                 write!(f, "add rule {chain} {}", rule.text().unwrap_or_default())
             }

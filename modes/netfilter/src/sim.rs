@@ -113,6 +113,8 @@ fn inside(table: &mut Table, operation: &Operation) -> Result<(), Errno> {
             table.chains.remove(name);
             Ok(())
         }
+        // Nobody can know a handle: no rule that is read from here has one.
+        Operation::DeleteRule(..) => Err(Errno::ENOENT),
         Operation::AddRule(name, rule) => {
             table.chains.get_mut(name).ok_or(Errno::ENOENT)?.rules.push(rule.clone());
             Ok(())

@@ -4,6 +4,8 @@
 pub const PROTOCOL: i32 = libc::NETLINK_NETFILTER;
 /// Subsystem of connection tracking.
 pub const SUBSYSTEM_CONNTRACK: u8 = 1;
+/// Subsystem of `ip_set`.
+pub const SUBSYSTEM_IPSET: u8 = 6;
 /// Subsystem of `nf_tables`.
 pub const SUBSYSTEM_NFTABLES: u8 = 10;
 /// Multicast group that announces `nf_tables` changes.

@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use netlink_sys::{Socket as Inner, SocketAddr};
 
@@ -150,4 +150,27 @@ impl Socket {
 pub(crate) fn look_up_interface(name: &CStr) {
     // SAFETY: the name is a string that ends with NUL and lives until the call returns; nothing is written to it.
     let _ = unsafe { libc::if_nametoindex(name.as_ptr()) };
+}
+
+/// A raw socket of an address family, for options that only such have.
+#[expect(unsafe_code, reason = "neither the standard library nor netlink-sys has raw sockets")]
+pub(crate) fn raw(family: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes three numbers.
+    let descriptor = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just opened, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Has the kernel answer in place what an option's buffer asks.
+#[expect(unsafe_code, reason = "the standard library has no getsockopt for options that it does not know")]
+pub(crate) fn ask_option(socket: &OwnedFd, level: i32, option: i32, buffer: &mut [u8]) -> io::Result<()> {
+    let mut length = u32::try_from(buffer.len()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open, and the kernel reads and writes at most `length` bytes of the live buffer.
+    let status = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, buffer.as_mut_ptr().cast(), &raw mut length)
+    };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,9 +1,12 @@
 //! What modes leave in the kernel, ours and kube-proxy's, and its removal: when another mode takes over, and for good.
 //!
 //! Nothing else is touched: tables go by name, virtual servers only if they are certainly ours, the device only if it is a
-//! dummy. Chains that kube-proxy makes with iptables are in tables that others use too; they stay.
+//! dummy; chains that kube-proxy made with `iptables`, and sets that it made with `ipset`, by their exact names.
 
+mod ipset;
+mod iptables;
 mod kernel;
+mod legacy;
 mod takeover;
 
 use std::collections::BTreeSet;
@@ -13,13 +16,16 @@ use ipnet::IpNet;
 use kubeweir_ipvs::cleanup;
 use kubeweir_ipvs::kernel::Kernel as Servers;
 use kubeweir_ipvs::programmed::Seen;
-use kubeweir_netfilter::{Commit, CommitError, Family, Kernel, Operation};
+use kubeweir_netfilter::survey::Surveyed;
+use kubeweir_netfilter::{Commit, CommitError, Family, Kernel, ObserveError, Operation};
 use kubeweir_netlink::ipvs::Identity;
 use kubeweir_netlink::{Errno, Error};
 use kubeweir_nftables::names::{TABLE, TABLE_BESIDE_SERVERS};
 use kubeweir_nftables::programmed::Observed;
 
+pub use ipset::Sets;
 pub use kernel::Live;
+pub(crate) use legacy::advice as advice_on_legacy;
 pub(crate) use takeover::Takeover;
 
 /// The table of kube-proxy in nftables mode.
@@ -32,6 +38,10 @@ pub struct Scope {
     pub tables: &'static [&'static str],
     /// What IPVS mode leaves: virtual servers, the device, the table beside them.
     pub servers: Option<OfServers>,
+    /// Whether chains go that kube-proxy made with `iptables`.
+    pub chains: bool,
+    /// Whether sets go that kube-proxy made with `ipset`. Rules that look into them must be gone by then, or go with it.
+    pub sets: bool,
 }
 
 /// What to know for the removal of virtual servers.
@@ -47,6 +57,17 @@ pub trait Doors {
     type Tables: Kernel;
     /// Virtual servers.
     type Servers: Servers;
+    /// Sets.
+    type Sets: Sets;
+
+    /// Tables of others, as far as they matter here.
+    fn survey(&mut self, family: Family, tables: &[&str]) -> Result<Vec<Surveyed>, ObserveError>;
+
+    /// Deletes rules and chains of such tables, all or none.
+    fn remove_chains(&mut self, commits: &[Commit]) -> Result<(), CommitError>;
+
+    /// Sets; `None` if the kernel has none, which is found out without making it load anything.
+    fn sets(&mut self) -> Result<Option<&mut Self::Sets>, Error>;
 
     /// Tables.
     fn tables(&mut self) -> &mut Self::Tables;
@@ -69,6 +90,8 @@ pub struct Outcome {
     pub removed: Vec<Removed>,
     /// Virtual servers that stay, not being ours.
     pub foreign: Vec<Identity>,
+    /// Chains that stay because somebody else leads to them.
+    pub held: Vec<String>,
     /// What could not be removed, and why.
     pub failed: Vec<String>,
 }
@@ -82,12 +105,17 @@ pub enum Removed {
     Device,
     /// A table.
     Table(Family, &'static str),
+    /// Chains of a table, and how many.
+    Chains(String, usize),
+    /// Sets, and how many.
+    Sets(usize),
 }
 
 impl Scope {
     /// Everything of ours and of kube-proxy's.
     pub fn everything(excluded: Vec<IpNet>) -> Scope {
-        Scope { tables: &[TABLE, TABLE_OF_KUBE_PROXY], servers: Some(OfServers { excluded }) }
+        let servers = Some(OfServers { excluded });
+        Scope { tables: &[TABLE, TABLE_OF_KUBE_PROXY], servers, chains: true, sets: true }
     }
 }
 
@@ -104,6 +132,12 @@ pub fn remove(doors: &mut impl Doors, scope: &Scope) -> Outcome {
     }
     for name in scope.tables {
         remove_table(doors.tables(), name, &mut outcome);
+    }
+    if scope.chains {
+        iptables::remove(doors, &mut outcome);
+    }
+    if scope.sets {
+        ipset::remove(doors, &mut outcome);
     }
     outcome
 }
@@ -196,6 +230,8 @@ impl fmt::Display for Removed {
             Removed::Servers(servers) => write!(f, "virtual servers: {}", servers.len()),
             Removed::Device => write!(f, "device {} with its addresses", kubeweir_ipvs::DEVICE),
             Removed::Table(family, name) => write!(f, "table {family} {name}"),
+            Removed::Chains(table, count) => write!(f, "chains of kube-proxy in table {table}: {count}"),
+            Removed::Sets(count) => write!(f, "sets of kube-proxy: {count}"),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use kubeweir_ipvs::Client;
 use kubeweir_ipvs::cleanup::Device;
-use kubeweir_netlink::Error;
+use kubeweir_netfilter::survey::Surveyed;
+use kubeweir_netfilter::{Commit, CommitError, Family, Kernel, ObserveError};
+use kubeweir_netlink::{Error, ipset};
 
 use super::Doors;
 
@@ -12,18 +14,37 @@ pub struct Live {
     device: Device,
     /// Once it was asked for.
     servers: Option<Client>,
+    /// Likewise.
+    sets: Option<ipset::Client>,
 }
 
 impl Live {
     /// Opens sockets, none of them to IPVS.
     pub fn open() -> Result<Live, Error> {
-        Ok(Live { tables: kubeweir_netfilter::Client::open()?, device: Device::open()?, servers: None })
+        let tables = kubeweir_netfilter::Client::open()?;
+        Ok(Live { tables, device: Device::open()?, servers: None, sets: None })
     }
 }
 
 impl Doors for Live {
     type Tables = kubeweir_netfilter::Client;
     type Servers = Client;
+    type Sets = ipset::Client;
+
+    fn survey(&mut self, family: Family, tables: &[&str]) -> Result<Vec<Surveyed>, ObserveError> {
+        self.tables.survey(family, tables)
+    }
+
+    fn remove_chains(&mut self, commits: &[Commit]) -> Result<(), CommitError> {
+        self.tables.commit(commits, None)
+    }
+
+    fn sets(&mut self) -> Result<Option<&mut ipset::Client>, Error> {
+        if self.sets.is_none() {
+            self.sets = ipset::Client::open()?;
+        }
+        Ok(self.sets.as_mut())
+    }
 
     fn tables(&mut self) -> &mut kubeweir_netfilter::Client {
         &mut self.tables

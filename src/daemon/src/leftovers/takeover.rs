@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use kubeweir_nftables::names::TABLE;
 use tracing::{info, warn};
 
-use super::{Doors, Live, OfServers, Outcome, Removed, Scope, TABLE_OF_KUBE_PROXY, remove};
+use super::{Doors, Live, OfServers, Outcome, Removed, Scope, TABLE_OF_KUBE_PROXY, advice_on_legacy, remove};
 use crate::core::SyncReport;
 use crate::settings::{ProxyMode, Settings};
 
@@ -39,7 +39,7 @@ enum Next {
     /// Tables, at once: what they translate they translate by what is known no more. The flows that they have
     /// translated go on.
     Tables,
-    /// Virtual servers, later.
+    /// Virtual servers, later, and sets, of which the kernel has let go by then.
     Servers(Instant),
     /// Nothing, however often somebody puts it there: the daemon does not fight with another that runs.
     Nothing,
@@ -57,8 +57,9 @@ impl Takeover {
             ProxyMode::Nftables => (&[TABLE_OF_KUBE_PROXY], Some(OfServers { excluded: excluded.to_vec() })),
             ProxyMode::Ipvs => (&[TABLE, TABLE_OF_KUBE_PROXY], None),
         };
-        let tables = Scope { tables, servers: None };
-        Takeover { tables, servers: Scope { tables: &[], servers }, next: Next::Waiting }
+        let tables = Scope { tables, servers: None, chains: true, sets: false };
+        let servers = Scope { tables: &[], servers, chains: false, sets: true };
+        Takeover { tables, servers, next: Next::Waiting }
     }
 
     /// A pass has ended.
@@ -83,7 +84,14 @@ impl Takeover {
             return;
         }
         match Live::open() {
-            Ok(mut doors) => tell(&self.act_on(&mut doors, now)),
+            Ok(mut doors) => {
+                tell(&self.act_on(&mut doors, now));
+                if self.next == Next::Nothing {
+                    for advice in advice_on_legacy() {
+                        warn!("left by iptables-legacy: {advice}");
+                    }
+                }
+            }
             Err(error) => {
                 warn!(reason = %error, "what another mode has left is not looked at");
                 self.next = Next::Waiting;
@@ -96,7 +104,7 @@ impl Takeover {
         let outcome = remove(doors, scope);
         self.next = match self.next {
             _ if !outcome.failed.is_empty() => Next::Waiting,
-            Next::Tables if self.servers.servers.is_some() => Next::Servers(now + PAUSE),
+            Next::Tables => Next::Servers(now + PAUSE),
             _ => Next::Nothing,
         };
         outcome
@@ -111,6 +119,9 @@ fn tell(outcome: &Outcome) {
         && !outcome.foreign.is_empty()
     {
         info!(count = outcome.foreign.len(), "virtual servers that are not ours stay");
+    }
+    for held in &outcome.held {
+        warn!("what another mode has left stays: {held}");
     }
     for failed in &outcome.failed {
         warn!(reason = failed, "what another mode has left stays until all is synced again");
@@ -185,7 +196,8 @@ mod tests {
         let outcome = takeover.act_on(&mut doors, now);
         let tables = ["ip kubeweir", "ip6 kubeweir", "ip kube-proxy", "ip6 kube-proxy"];
         assert_eq!(names(&outcome), tables.map(|table| format!("table {table}")));
-        assert_eq!((takeover.due(now), doors.opened), (None, 0));
+        let outcome = takeover.act_on(&mut doors, now + PAUSE);
+        assert_eq!((names(&outcome), takeover.due(now + PAUSE), doors.opened), (Vec::new(), None, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use kubeweir_netlink::Family as AddressFamily;
 use kubeweir_netlink::ipvs::Scheduling;
 use kubeweir_nftables::names::SetId;
 
+use super::iptables::tests::Chains;
 use super::*;
 
 /// A kernel that counts how often it was asked for IPVS.
@@ -17,11 +18,49 @@ pub(super) struct Simulated {
     pub(super) servers: SimulatedServers,
     pub(super) has_no_ipvs: bool,
     pub(super) opened: usize,
+    pub(super) chains: Chains,
+    pub(super) sets: SimulatedSets,
+}
+
+/// Sets by name, each with how often it will yet be found in use.
+#[derive(Default)]
+pub(super) struct SimulatedSets(pub(super) std::collections::BTreeMap<String, u32>);
+
+impl Sets for SimulatedSets {
+    fn names(&mut self) -> Result<Vec<String>, Error> {
+        Ok(self.0.keys().cloned().collect())
+    }
+
+    fn destroy(&mut self, names: &[&str]) -> Result<Vec<kubeweir_netlink::bulk::Outcome>, Error> {
+        let mut destroy = |name: &&str| {
+            if let Some(uses @ 1..) = self.0.get_mut(*name) {
+                *uses -= 1;
+                let errno = kubeweir_netlink::ipset::IN_USE;
+                return Err(kubeweir_netlink::bulk::Refusal { errno, message: None });
+            }
+            assert!(self.0.remove(*name).is_some(), "{name} is not there");
+            Ok(())
+        };
+        Ok(names.iter().map(&mut destroy).collect())
+    }
 }
 
 impl Doors for Simulated {
     type Tables = SimulatedTables;
     type Servers = SimulatedServers;
+    type Sets = SimulatedSets;
+
+    fn survey(&mut self, family: Family, tables: &[&str]) -> Result<Vec<Surveyed>, ObserveError> {
+        Ok(self.chains.survey(family, tables))
+    }
+
+    fn remove_chains(&mut self, commits: &[Commit]) -> Result<(), CommitError> {
+        self.chains.commit(commits)
+    }
+
+    fn sets(&mut self) -> Result<Option<&mut SimulatedSets>, Error> {
+        Ok(Some(&mut self.sets))
+    }
 
     fn tables(&mut self) -> &mut SimulatedTables {
         &mut self.tables
@@ -164,4 +203,16 @@ fn what_tells_of_virtual_servers_stays_as_long_as_one_of_them_and_the_rest_is_tr
     doors.servers.refuses.clear();
     assert!(remove(&mut doors, &Scope::everything(Vec::new())).failed.is_empty());
     assert_eq!(remaining(&doors), FOREIGN);
+}
+
+#[test]
+fn sets_go_by_name_once_they_are_let_go_of_and_one_that_never_is_keeps_no_other() {
+    let mut doors = Simulated::default();
+    let sets =
+        [("KUBE-CLUSTER-IP", 3), ("KUBE-6-CLUSTER-IP", 0), ("KUBE-IPVS-IPS", 1000), ("KUBE-NWPLCY", 0)];
+    doors.sets.0 = sets.map(|(name, uses)| (name.to_owned(), uses)).into();
+    let outcome = remove(&mut doors, &Scope::everything(Vec::new()));
+    assert_eq!(outcome.removed, [Removed::Sets(2)]);
+    assert_eq!(outcome.failed, ["set KUBE-IPVS-IPS: it is in use"]);
+    assert_eq!(doors.sets.0.keys().collect::<Vec<_>>(), ["KUBE-IPVS-IPS", "KUBE-NWPLCY"]);
 }
