@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::Family;
-use crate::expr::{CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
+use crate::expr::{self, CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
 use crate::field::{self, Field};
 use crate::register::Register;
 
@@ -29,6 +29,9 @@ pub enum Statement {
         /// Name of a map whose data is an address and a port.
         map: String,
     },
+    /// Destination NAT to where the packet goes anyway: no other chain translates it any more, and it does not count as
+    /// translated.
+    KeepDestination,
     /// Sets the packet's priority to what the map holds for the key. No entry: the rule ends without effect.
     SetPriority {
         /// Fields that make up the map's key.
@@ -57,6 +60,8 @@ pub enum Statement {
     ClearPriority,
     /// ICMP port unreachable, for every protocol.
     Reject,
+    /// A reset, for TCP; goes behind [`Match::Tcp`].
+    Reset,
     /// Ends or leaves the chain.
     Verdict(Verdict),
 }
@@ -88,6 +93,8 @@ pub enum Match {
     Mark(u32),
     /// `ct state new`.
     NewConnection,
+    /// `meta l4proto tcp`.
+    Tcp,
     /// All these bits of the packet's priority are set.
     Priority(u32),
     /// `ct status dnat`.
@@ -103,6 +110,8 @@ pub enum Match {
 /// `IP_CT_NEW` as a state bit and `IPS_DST_NAT` as a status bit.
 const STATE_NEW: u32 = 8;
 const STATUS_DNAT: u32 = 0x20;
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
 /// `RTN_LOCAL`.
 const ROUTE_LOCAL: u32 = 2;
 /// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_DADDR`.
@@ -125,8 +134,13 @@ impl Statement {
                 field::load(key, family, out);
                 let dreg = Some(Register::FIRST);
                 out.push(Expr::Lookup { set: map.clone(), sreg: Register::FIRST, dreg, inverted: false });
-                let port = Register::FIRST.after(family.address_length());
+                let port = Some(Register::FIRST.after(family.address_length()));
                 out.push(Expr::DestinationNat { family: family.number(), address: Register::FIRST, port });
+            }
+            Statement::KeepDestination => {
+                field::load(&[Field::DestinationAddress], family, out);
+                let address = Register::FIRST;
+                out.push(Expr::DestinationNat { family: family.number(), address, port: None });
             }
             Statement::SetPriority { key, map } => {
                 field::load(key, family, out);
@@ -144,6 +158,7 @@ impl Statement {
             }
             Statement::Forget { key, map } => dynamic(SetAction::Delete, key, map, 0, family, out),
             Statement::Reject => out.push(Expr::Reject { kind: 0, code: port_unreachable(family) }),
+            Statement::Reset => out.push(Expr::Reject { kind: expr::TCP_RESET, code: 0 }),
             Statement::Verdict(verdict) => out.push(Expr::Verdict(verdict.clone())),
         }
     }
@@ -159,6 +174,7 @@ impl Statement {
             Statement::DestinationNat { key, map } => {
                 write!(out, "dnat {family} to {} map @{map}", field::text(key, family))
             }
+            Statement::KeepDestination => write!(out, "dnat to {family} daddr"),
             Statement::SetPriority { key, map } => {
                 write!(out, "meta priority set {} map @{map}", field::text(key, family))
             }
@@ -171,6 +187,7 @@ impl Statement {
                 write!(out, "delete @{map} {{ {} : meta priority }}", field::text(key, family))
             }
             Statement::Reject => write!(out, "reject"),
+            Statement::Reset => write!(out, "reject with tcp reset"),
             Statement::Verdict(Verdict::Drop) => write!(out, "drop"),
             Statement::Verdict(Verdict::Accept) => write!(out, "accept"),
             Statement::Verdict(Verdict::Return) => write!(out, "return"),
@@ -196,6 +213,10 @@ impl Match {
             Match::Mark(bits) => meta_bits(MetaKey::Mark, *bits, out),
             Match::Priority(bits) => meta_bits(MetaKey::Priority, *bits, out),
             Match::NewConnection => ct_bit(CtKey::State, STATE_NEW, true, out),
+            Match::Tcp => {
+                out.push(Expr::Meta { key: MetaKey::L4Protocol, dreg: Register::FIRST });
+                out.push(compare(true, vec![TCP]));
+            }
             Match::DestinationTranslated => ct_bit(CtKey::Status, STATUS_DNAT, true, out),
             Match::DestinationNotTranslated => ct_bit(CtKey::Status, STATUS_DNAT, false, out),
             Match::InputInterface(name) => input_interface(name, true, out),
@@ -213,6 +234,7 @@ impl Match {
             Match::Local(_) => write!(out, "fib daddr type local"),
             Match::Mark(bits) => write!(out, "meta mark & {bits:#010x} == {bits:#010x}"),
             Match::NewConnection => write!(out, "ct state new"),
+            Match::Tcp => write!(out, "meta l4proto tcp"),
             Match::Priority(bits) => write!(out, "meta priority & {bits:#010x} == {bits:#010x}"),
             Match::DestinationTranslated => write!(out, "ct status dnat"),
             Match::DestinationNotTranslated => write!(out, "ct status & dnat == 0"),
