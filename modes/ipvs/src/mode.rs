@@ -202,7 +202,9 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         let claims = std::mem::take(&mut tables.claims);
         let done = self.tables.apply(tables)?;
         carry_out(&mut self.kernel, &servers.steps.after, &mut carried)?;
-        let claimed = self.tables.claim(&claims)?;
+        // Not before all are there that can be: others may still serve what is theirs.
+        let is_ready = !carried.failed.iter().any(Failed::is_surprise);
+        let claimed = if is_ready { self.tables.claim(&claims)? } else { Default::default() };
         let operations = done.operations + claimed.operations + servers.steps.count();
         let batches = done.batches + claimed.batches;
         Ok((Applied { operations, batches, ..Applied::default() }, carried))

@@ -54,7 +54,8 @@ fn nobody_is_kept_from_translating_before_virtual_servers_are_there_and_a_restar
         cluster.mode.observe().unwrap();
         let update = cluster.planner.update(&cluster.snapshot, &cluster.facts, &Changed::default());
         let all = cluster.mode.difference(cluster.planner.plan(), &update.services, true, cluster.now);
-        [all.tables.commits, all.tables.claims].map(|commits| commits.iter().map(describe).collect::<String>())
+        [all.tables.commits, all.tables.claims]
+            .map(|commits| commits.iter().map(describe).collect::<String>())
     };
     let keeps = |text: &String| text.contains("@virtual-servers dnat to ip6 daddr");
     assert_eq!(difference(&mut cluster).each_ref().map(keeps), [false, true]);
@@ -66,7 +67,9 @@ fn nobody_is_kept_from_translating_before_virtual_servers_are_there_and_a_restar
     commit.push(Operation::FlushChain(SERVICES.to_owned()));
     cluster.mode.tables().kernel().commit(&[commit], None).unwrap();
     let [first, claims] = difference(&mut cluster);
-    assert!(first.contains("@virtual-servers accept") && claims.contains("@virtual-servers dnat to ip daddr"));
+    assert!(
+        first.contains("@virtual-servers accept") && claims.contains("@virtual-servers dnat to ip daddr")
+    );
     assert!(!keeps(&first) && !keeps(&claims), "the other family goes on");
 }
 

@@ -114,15 +114,15 @@ pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Diff
 
 /// What the table of a family is at first. One that keeps others from translating has virtual servers already, and goes on.
 fn first_layout<'a>(
-    observed: &Observed,
+    observed: &'a Observed,
     last: &'a [Table; 2],
     first: &'a [Table; 2],
     family: Family,
 ) -> &'a Table {
-    let family = family as usize;
-    let claims = |table: &'a Table| table.chains[SERVICES].rules.last();
-    let seen = observed[family].as_ref().and_then(|table| table.chains.get(SERVICES)?.rules.last());
-    if seen.is_some() && seen == claims(&last[family]) { &last[family] } else { &first[family] }
+    let (observed, last) = (observed[family as usize].as_ref(), &last[family as usize]);
+    let claim = |table: &'a Table| table.chains.get(SERVICES)?.rules.last();
+    let claims = observed.is_some_and(|observed| claim(observed).is_some() && claim(observed) == claim(last));
+    if claims { last } else { &first[family as usize] }
 }
 
 impl Programmed {
