@@ -1,11 +1,57 @@
-//! What the kernel does not take, and what it does not choose.
+//! What other programs do to packets and to virtual servers, and what the kernel does not take.
+
+use std::fs;
+
+use kubeweir_playground::{Answer, Server, Transport};
 
 use crate::objects::{service, slice, weighted_slice};
-use crate::stage::Stage;
+use crate::stage::{SILENCE, Stage, ask, ip};
 use crate::witness::run;
 
 const WEB: &str = "clusterIP: 10.96.0.10, externalIPs: [203.0.113.7], type: NodePort, \
      ports: [{port: 80, nodePort: 30080}]";
+/// How container networks publish ports of the host: at whatever address is the host's own.
+const HOST_PORTS: &str = "table ip host-ports {
+    chain in { type nat hook prerouting priority -100
+        fib daddr type local tcp dport { 80, 30080 } dnat to 10.244.9.9:8080
+    }
+    chain out { type nat hook output priority -100
+        fib daddr type local tcp dport { 80, 30080 } dnat to 10.244.9.9:8080
+    }
+}
+";
+
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn ports_of_the_host_that_others_translate_take_no_packet_of_a_service() {
+    let stage = Stage::with_endpoints(["10.244.1.2", "10.244.9.9"]);
+    stage.put("web", &(service("web", "", WEB) + &slice("web", "port: 8080", &["10.244.1.2"])));
+    let _proxy = stage.start(&[]);
+    let rules = std::env::temp_dir().join("host-ports.nft");
+    fs::write(&rules, HOST_PORTS).unwrap();
+    run(&stage.node, &format!("nft -f {}", rules.display()));
+    for to in ["10.96.0.10:80", "203.0.113.7:80", "192.0.2.1:30080"] {
+        assert_eq!(stage.reached(to), "10.244.1.2", "from outside: {to}");
+        let own = ask(&stage.node, Transport::Tcp, to, 5 * SILENCE);
+        assert!(matches!(&own, Answer::Reached { server, .. } if server == "10.244.1.2"), "{to}: {own}");
+    }
+    assert_eq!(stage.reached("192.0.2.1:80"), "10.244.9.9", "and theirs stay theirs");
+}
+
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn the_host_does_not_answer_while_a_virtual_server_is_missing() {
+    let stage = Stage::with_endpoints(["10.244.1.2"]);
+    let _host = Server::start(&stage.node, "host", &[ip("0.0.0.0")], &[80]).unwrap();
+    stage.put("web", &(service("web", "", WEB) + &slice("web", "port: 8080", &["10.244.1.2"])));
+    let _proxy = stage.start(&[]);
+    assert_eq!(stage.reached("10.96.0.10:80"), "10.244.1.2");
+    run(&stage.node, "ipvsadm -D -t 10.96.0.10:80");
+    for client in [&stage.client, &stage.node] {
+        let answer = ask(client, Transport::Tcp, "10.96.0.10:80", SILENCE);
+        assert!(matches!(answer, Answer::Refused), "{}: {answer}", client.name());
+    }
+}
 
 #[test]
 #[ignore = "runs in a guest kernel"]

@@ -194,15 +194,20 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
 
     fn carry(
         &mut self,
-        tables: TablesDifference,
+        mut tables: TablesDifference,
         servers: &programmed::Difference,
     ) -> Result<(Applied, Carried), Error> {
         let mut carried = Carried::new(self.schedulers.clone());
         carry_out(&mut self.kernel, &servers.steps.before, &mut carried)?;
+        let claims = std::mem::take(&mut tables.claims);
         let done = self.tables.apply(tables)?;
         carry_out(&mut self.kernel, &servers.steps.after, &mut carried)?;
-        let operations = done.operations + servers.steps.count();
-        Ok((Applied { operations, batches: done.batches, ..Applied::default() }, carried))
+        // Not before all are there that can be: others may still serve what is theirs.
+        let is_ready = !carried.failed.iter().any(Failed::is_surprise);
+        let claimed = if is_ready { self.tables.claim(&claims)? } else { Default::default() };
+        let operations = done.operations + claimed.operations + servers.steps.count();
+        let batches = done.batches + claimed.batches;
+        Ok((Applied { operations, batches, ..Applied::default() }, carried))
     }
 
     fn forget_deleted(&mut self, servers: &programmed::Difference) {

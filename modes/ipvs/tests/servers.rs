@@ -10,8 +10,11 @@ use kubeweir_ipvs::Error;
 use kubeweir_ipvs::kernel::ObservedServer;
 use kubeweir_ipvs::schedulers::Lacking;
 use kubeweir_ipvs::sim::Simulated;
+use kubeweir_netfilter::diff::describe;
+use kubeweir_netfilter::{Commit, Kernel, Operation};
 use kubeweir_netlink::ipvs::{Flags, Identity, RealServer, Scheduling};
 use kubeweir_netlink::{Errno, Family};
+use kubeweir_nftables::names::{SERVICES, TABLE_BESIDE_SERVERS};
 use kubeweir_plan::{Changed, Protocol};
 
 const TCP: Protocol = Protocol::Tcp;
@@ -41,6 +44,33 @@ fn everything_is_ready_before_an_address_is_taken_on_and_given_up_before_it_goes
     let changed = cluster.snapshot.remove_service(&common::name(1));
     cluster.sync(&changed).unwrap();
     assert_eq!(cluster.mode.kernel().log, ["unbind 10.96.0.1", "-D -t 10.96.0.1:80"]);
+}
+
+#[test]
+fn nobody_is_kept_from_translating_before_virtual_servers_are_there_and_a_restart_goes_on() {
+    let mut cluster = Cluster::before_start(Simulated::default());
+    cluster.snapshot.put_service(service(1).into());
+    let difference = |cluster: &mut Cluster| {
+        cluster.mode.observe().unwrap();
+        let update = cluster.planner.update(&cluster.snapshot, &cluster.facts, &Changed::default());
+        let all = cluster.mode.difference(cluster.planner.plan(), &update.services, true, cluster.now);
+        [all.tables.commits, all.tables.claims]
+            .map(|commits| commits.iter().map(describe).collect::<String>())
+    };
+    let keeps = |text: &String| text.contains("@virtual-servers dnat to ip6 daddr");
+    assert_eq!(difference(&mut cluster).each_ref().map(keeps), [false, true]);
+    cluster.sync(&Changed::default()).unwrap();
+    cluster.restart();
+    assert_eq!(difference(&mut cluster), ["", ""]);
+    // Their rules are gone, as when another mode had begun to take over.
+    let mut commit = Commit::new(kubeweir_netfilter::Family::Ip, TABLE_BESIDE_SERVERS);
+    commit.push(Operation::FlushChain(SERVICES.to_owned()));
+    cluster.mode.tables().kernel().commit(&[commit], None).unwrap();
+    let [first, claims] = difference(&mut cluster);
+    assert!(
+        first.contains("@virtual-servers accept") && claims.contains("@virtual-servers dnat to ip daddr")
+    );
+    assert!(!keeps(&first) && !keeps(&claims), "the other family goes on");
 }
 
 #[test]

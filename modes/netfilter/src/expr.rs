@@ -11,6 +11,9 @@ pub(crate) use encode::encode;
 
 use crate::register::Register;
 
+/// `NFT_REJECT_TCP_RST`, which has no code.
+pub(crate) const TCP_RESET: u32 = 1;
+
 /// One expression. Registers are 32-bit units; see [`Register`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expr {
@@ -123,8 +126,8 @@ pub enum Expr {
         family: u8,
         /// Holds the address.
         address: Register,
-        /// Holds the port.
-        port: Register,
+        /// Holds the port; `None` leaves it as it is.
+        port: Option<Register>,
     },
     /// Source NAT to the address of the outgoing interface.
     Masquerade {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::Family;
-use crate::expr::{CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
+use crate::expr::{self, CtKey, Expr, MetaKey, PayloadBase, SetAction, Verdict};
 use crate::field::{self, Field};
 use crate::register::Register;
 
@@ -29,6 +29,9 @@ pub enum Statement {
         /// Name of a map whose data is an address and a port.
         map: String,
     },
+    /// Destination NAT to where the packet goes anyway: no other chain translates it any more, and it does not count as
+    /// translated.
+    KeepDestination,
     /// Sets the packet's priority to what the map holds for the key. No entry: the rule ends without effect.
     SetPriority {
         /// Fields that make up the map's key.
@@ -57,6 +60,8 @@ pub enum Statement {
     ClearPriority,
     /// ICMP port unreachable, for every protocol.
     Reject,
+    /// A reset, for TCP; goes behind a match of protocol 6.
+    Reset,
     /// Ends or leaves the chain.
     Verdict(Verdict),
 }
@@ -131,8 +136,13 @@ impl Statement {
                 field::load(key, family, out);
                 let dreg = Some(Register::FIRST);
                 out.push(Expr::Lookup { set: map.clone(), sreg: Register::FIRST, dreg, inverted: false });
-                let port = Register::FIRST.after(family.address_length());
+                let port = Some(Register::FIRST.after(family.address_length()));
                 out.push(Expr::DestinationNat { family: family.number(), address: Register::FIRST, port });
+            }
+            Statement::KeepDestination => {
+                field::load(&[Field::DestinationAddress], family, out);
+                let address = Register::FIRST;
+                out.push(Expr::DestinationNat { family: family.number(), address, port: None });
             }
             Statement::SetPriority { key, map } => {
                 field::load(key, family, out);
@@ -150,6 +160,7 @@ impl Statement {
             }
             Statement::Forget { key, map } => dynamic(SetAction::Delete, key, map, 0, family, out),
             Statement::Reject => out.push(Expr::Reject { kind: 0, code: port_unreachable(family) }),
+            Statement::Reset => out.push(Expr::Reject { kind: expr::TCP_RESET, code: 0 }),
             Statement::Verdict(verdict) => out.push(Expr::Verdict(verdict.clone())),
         }
     }
@@ -165,6 +176,7 @@ impl Statement {
             Statement::DestinationNat { key, map } => {
                 write!(out, "dnat {family} to {} map @{map}", field::text(key, family))
             }
+            Statement::KeepDestination => write!(out, "dnat to {family} daddr"),
             Statement::SetPriority { key, map } => {
                 write!(out, "meta priority set {} map @{map}", field::text(key, family))
             }
@@ -177,6 +189,7 @@ impl Statement {
                 write!(out, "delete @{map} {{ {} : meta priority }}", field::text(key, family))
             }
             Statement::Reject => write!(out, "reject"),
+            Statement::Reset => write!(out, "reject with tcp reset"),
             Statement::Verdict(Verdict::Drop) => write!(out, "drop"),
             Statement::Verdict(Verdict::Accept) => write!(out, "accept"),
             Statement::Verdict(Verdict::Return) => write!(out, "return"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{FRONTEND, affinity, counted, golden, nft, sample};
 use kubeweir_netfilter::{
     Chain, Client, Commit, CommitError, Counter, Data, Element, Elements, Family, Hook, HookPoint, Kernel,
-    Key, Observation, Operation, Set, SetKind, Table, diff,
+    Key, Match, Observation, Operation, Rule, Set, SetKind, Statement, Table, diff,
 };
 use kubeweir_netlink::Errno;
 use kubeweir_playground::Namespace;
@@ -135,6 +135,40 @@ fn a_table_that_nft_loaded_from_our_text_needs_no_operation() {
             let table = golden(family);
             nft(namespace, &["-f", "-"], &table.to_string());
             assert_settled(client, &table);
+        });
+    }
+}
+
+/// Translation to where a packet goes anyway, and a reset.
+fn shield(family: Family) -> Table {
+    let hook = |translates, point, priority| Some(Hook { translates, point, priority });
+    let keep = Rule::new(family, &[Statement::KeepDestination]);
+    let reset =
+        [Statement::Match(Match::NewConnection), Statement::Match(Match::Protocol(6)), Statement::Reset];
+    let mut table = Table::new(family, "golden");
+    let chain = Chain { hook: hook(true, HookPoint::Prerouting, -101), rules: vec![keep] };
+    table.chains.insert("keeping".to_owned(), chain);
+    let chain = Chain { hook: hook(false, HookPoint::Input, 150), rules: vec![Rule::new(family, &reset)] };
+    table.chains.insert("resetting".to_owned(), chain);
+    table
+}
+
+#[test]
+fn rules_that_keep_a_destination_or_reset_are_read_as_they_were_written_and_as_nft_loads_them() {
+    for family in Family::ALL {
+        inside(|client, namespace| {
+            bring(client, &shield(family));
+            assert_settled(client, &shield(family));
+            let by_netlink = nft(namespace, &["list", "ruleset"], "");
+            nft(namespace, &["flush", "ruleset"], "");
+            nft(namespace, &["-f", "-"], &shield(family).to_string());
+            assert_settled(client, &shield(family));
+            assert_eq!(sorted(&by_netlink), sorted(&nft(namespace, &["list", "ruleset"], "")));
+            let keeps = format!("dnat to {family} daddr");
+            assert!(
+                by_netlink.contains(&keeps) && by_netlink.contains("reject with tcp reset"),
+                "{by_netlink}"
+            );
         });
     }
 }

@@ -16,6 +16,7 @@ use kubeweir_plan::{Family, Frontend, FrontendAddress, Holder, NodePlan, NodePor
 use crate::frontends::is_split;
 use crate::layout::{Options, Translation};
 use crate::names::SetId;
+use crate::programmed::Observed;
 
 /// Which frontends are virtual servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub fn is_unicast(address: IpAddr) -> bool {
 }
 
 /// The virtual servers that tables say are ours, by protocol number and place: whoever starts anew knows them by this.
-pub fn recorded(tables: &[Option<Table>; 2]) -> impl Iterator<Item = (u8, SocketAddr)> + '_ {
+pub fn recorded(tables: &Observed) -> impl Iterator<Item = (u8, SocketAddr)> + '_ {
     let sets = [SetId::VirtualServers, SetId::NodePortServers].map(|id| id.to_string());
     let found = move |table: &'_ Table| sets.clone().map(|name| table.sets.get(&name).cloned());
     let found = tables.iter().flatten().flat_map(move |table| found(table).into_iter().flatten());

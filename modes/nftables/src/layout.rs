@@ -24,8 +24,8 @@ use kubeweir_plan::{Client, Clients, LocalSources, NodePlan, NodePortAddresses};
 
 use crate::affinity::IDENTITY_BITS;
 use crate::names::{
-    List, Place, SetId, TABLE, TABLE_BESIDE_SERVERS, is_exact, pick_chain, policy_local_chain, slot,
-    slot_fields, source_fields, sticky_chain, throw_chain,
+    List, Place, SERVICES, SetId, TABLE, TABLE_BESIDE_SERVERS, is_exact, pick_chain, policy_local_chain,
+    slot, slot_fields, source_fields, sticky_chain, throw_chain,
 };
 
 /// What the layout depends on besides the plan.
@@ -37,6 +37,9 @@ pub struct Options {
     pub translation: Translation,
     /// Whether the table counts connections and packets of each frontend.
     pub counters: bool,
+    /// Whether no other program may translate what is for virtual servers. Not before these are there: until then
+    /// whoever served it goes on.
+    pub(crate) claims: bool,
 }
 
 /// Who translates packets to Services.
@@ -51,18 +54,23 @@ pub enum Translation {
 impl Options {
     /// Of nftables mode.
     pub const fn rules(masquerade_mark: u32) -> Options {
-        Options { masquerade_mark, translation: Translation::Rules, counters: false }
+        Options { masquerade_mark, translation: Translation::Rules, counters: false, claims: false }
     }
 
     /// Of the table beside virtual servers.
     pub const fn beside_servers(masquerade_mark: u32) -> Options {
-        Options { masquerade_mark, translation: Translation::VirtualServers, counters: false }
+        Options { masquerade_mark, translation: Translation::VirtualServers, counters: false, claims: true }
     }
 
     /// The same, counting or not.
     #[must_use]
     pub const fn counting(self, counters: bool) -> Options {
         Options { counters, ..self }
+    }
+
+    /// The same, but others may still translate what is for virtual servers.
+    pub(crate) const fn without_claims(self) -> Options {
+        Options { claims: false, ..self }
     }
 
     /// Name of the table.
@@ -88,13 +96,16 @@ const SOURCE_NAT: i32 = 100;
 const FILTER: i32 = 0;
 /// Before destination NAT, but behind connection tracking.
 const BEFORE_NAT: i32 = -110;
+/// Behind IPVS at the input hook, which is at 98 and 99.
+const BEHIND_SERVERS: i32 = 150;
 /// How often an endpoint is drawn for a frontend of an inexact class. More than half of its slots are taken, so that
 /// all draws fail for one connection in 65,536; the first endpoint takes that one.
 const THROWS: usize = 16;
 
 /// The table of one family, with the node's own elements and without any Service's.
 pub fn table(family: Family, node: &NodePlan, used: &Used, options: Options) -> Table {
-    let build = Build { family, node, used, mark: options.masquerade_mark, translation: options.translation };
+    let Options { masquerade_mark: mark, translation, claims, counters: _ } = options;
+    let build = Build { family, node, used, mark, translation, claims };
     let mut table = Table::new(family, options.table());
     let beside = build.is_beside_servers().then_some(SetId::BESIDE_SERVERS).into_iter().flatten();
     let counting = options.counters.then(SetId::counting).into_iter().flatten();
@@ -149,6 +160,7 @@ pub(crate) struct Build<'a> {
     used: &'a Used,
     mark: u32,
     translation: Translation,
+    claims: bool,
 }
 
 impl Build<'_> {
@@ -173,13 +185,15 @@ impl Build<'_> {
     }
 
     fn base_chains(&self) -> BTreeMap<String, Chain> {
-        let to_services = self.rule([jump("services")]);
+        let to_services = self.rule([jump(SERVICES)]);
         let input = [self.unserved(), self.unserved_node_ports()].into_iter().chain(self.shield()).collect();
+        // Other programs translate at the usual place; what virtual servers have must not get there.
+        let nat = if self.is_beside_servers() { DESTINATION_NAT - 1 } else { DESTINATION_NAT };
         let before_nat = |point, rules| (false, point, BEFORE_NAT, rules);
         let filter = |point, rules| (false, point, FILTER, rules);
         let mut chains = BTreeMap::from([
             ("filter-prerouting-pre-dnat", before_nat(HookPoint::Prerouting, self.source_filter())),
-            ("nat-prerouting", (true, HookPoint::Prerouting, DESTINATION_NAT, vec![to_services.clone()])),
+            ("nat-prerouting", (true, HookPoint::Prerouting, nat, vec![to_services.clone()])),
             ("nat-postrouting", (true, HookPoint::Postrouting, SOURCE_NAT, self.masquerade())),
             ("filter-input", filter(HookPoint::Input, input)),
             ("filter-forward", filter(HookPoint::Forward, self.through())),
@@ -191,7 +205,10 @@ impl Build<'_> {
             let own = before_nat(HookPoint::Output, self.source_filter());
             chains.insert("filter-output-pre-dnat", own);
         }
-        chains.insert("nat-output", (true, HookPoint::Output, DESTINATION_NAT, nat_output));
+        if let Some(rules) = self.behind_servers() {
+            chains.insert("filter-input-behind-servers", (false, HookPoint::Input, BEHIND_SERVERS, rules));
+        }
+        chains.insert("nat-output", (true, HookPoint::Output, nat, nat_output));
         chains.insert("filter-output", filter(HookPoint::Output, output));
         let chain =
             |(name, (translates, point, priority, rules))| base(name, translates, point, priority, rules);
@@ -238,7 +255,7 @@ impl Build<'_> {
     fn service_chains(&self) -> BTreeMap<String, Chain> {
         let shield = self.is_beside_servers().then(|| plain(beside::CLOSED, self.closed_server_ports()));
         let chains = BTreeMap::from([
-            plain("services", self.services()),
+            plain(SERVICES, self.services()),
             plain("external", self.external()),
             plain("nodeports", self.node_ports()),
             plain(&policy_local_chain(Place::Service), self.policy_local(Place::Service)),
@@ -260,6 +277,7 @@ impl Build<'_> {
         }
         rules.push(self.rule([to(SetId::ClusterIps), goto(&pick_chain(Place::Service, List::Main))]));
         rules.push(self.rule(self.at_node_port_address().into_iter().chain([goto("nodeports")])));
+        rules.extend(self.nothing_else());
         rules
     }
 
@@ -303,8 +321,7 @@ impl Build<'_> {
     /// A frontend without endpoints is left to the filter: its address may be the node's too, and its port a NodePort.
     fn external(&self) -> Vec<Rule> {
         let unserved = frontend_in(Place::Service, SetId::Rejected(Place::Service));
-        let left =
-            self.rule([unserved, verdict(Verdict::Accept)]).comment("not a NodePort, whatever its address");
+        let left = self.rule([unserved, self.untranslated()]).comment("not a NodePort, whatever its address");
         let masqueraded = frontend_in(Place::Service, SetId::Masqueraded(Place::Service));
         let others = self.rule([masqueraded, goto(&pick_chain(Place::Service, List::Main))]);
         [left].into_iter().chain(self.marks_and_policies(Place::Service)).chain([others]).collect()

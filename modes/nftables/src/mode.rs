@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kubeweir_netfilter::{CommitError, Family, Kernel, ObserveError};
+use kubeweir_netfilter::{Commit, CommitError, Family, Kernel, ObserveError};
 use kubeweir_plan::{ObjectName, Plan};
 
 use crate::layout::Options;
@@ -82,21 +82,35 @@ impl<K: Kernel> Mode<K> {
         }
     }
 
-    /// Commits a difference. After an error nothing is known any more.
+    /// Commits a difference. After an error nothing is known any more. Where there are virtual servers, what
+    /// [`Difference::claims`] says is left to [`Mode::claim`].
     pub fn apply(&mut self, difference: Difference) -> Result<Applied, CommitError> {
         let (from, generation) = match std::mem::replace(&mut self.known, Known::Nothing) {
             Known::Nothing => (None, None),
             Known::Observed(_, generation) => (None, generation),
             Known::Programmed(programmed) => (Some(*programmed), None),
         };
-        let applied = Applied {
-            operations: difference.operations(),
-            batches: usize::from(!difference.commits.is_empty()),
-        };
+        let applied = Applied::of(&difference.commits);
         self.kernel.commit(&difference.commits, generation)?;
         if let Some(programmed) = difference.into_programmed(from) {
             self.known = Known::Programmed(Box::new(programmed));
         }
         Ok(applied)
+    }
+
+    /// Keeps others from translating what is for virtual servers, which are there now. After an error nothing is known any
+    /// more.
+    pub fn claim(&mut self, claims: &[Commit]) -> Result<Applied, CommitError> {
+        if !claims.is_empty() {
+            self.kernel.commit(claims, None).inspect_err(|_| self.known = Known::Nothing)?;
+        }
+        Ok(Applied::of(claims))
+    }
+}
+
+impl Applied {
+    fn of(commits: &[Commit]) -> Applied {
+        let operations = commits.iter().map(Commit::count).sum();
+        Applied { operations, batches: usize::from(!commits.is_empty()) }
     }
 }

@@ -9,6 +9,9 @@ pub const TABLE: &str = "kubeweir";
 /// Name of the table beside virtual servers, in both families.
 pub const TABLE_BESIDE_SERVERS: &str = "kubeweir-ipvs";
 
+/// The chain that translates what goes to Services, or leaves it to virtual servers.
+pub const SERVICES: &str = "services";
+
 /// Up to this many endpoints a port's slots are exactly its endpoints.
 const EXACT: u32 = 16;
 /// The largest class: more slots than any Service can have endpoints.

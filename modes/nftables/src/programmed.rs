@@ -13,7 +13,7 @@ use crate::elements::{self, Placed};
 use crate::frontends::{self, Bench};
 use crate::handover::HandOver;
 use crate::layout::Options;
-use crate::names::SetId;
+use crate::names::{SERVICES, SetId};
 use crate::seating::Seating;
 use crate::tally::{Tally, TallyChange};
 
@@ -45,6 +45,8 @@ struct Seated {
 pub struct Difference {
     /// One commit for each family that has something to do.
     pub commits: Vec<Commit>,
+    /// What follows as soon as virtual servers are there, the same way: until then others may translate what is theirs.
+    pub claims: Vec<Commit>,
     next: Next,
 }
 
@@ -67,7 +69,7 @@ struct Step {
 impl Difference {
     /// Objects that the commits touch.
     pub fn operations(&self) -> usize {
-        self.commits.iter().map(Commit::count).sum()
+        self.commits.iter().chain(&self.claims).map(Commit::count).sum()
     }
 
     /// What the kernel has once the commits have succeeded. A step needs the state that it was computed from.
@@ -95,14 +97,32 @@ pub fn from_observed(observed: &Observed, plan: &Plan, options: Options) -> Diff
     let (mut contents, mut tally) = (TallyChange::default(), Tally::default());
     contents.count(&placed, 1);
     let layouts = compile::layouts(plan, &tally, &contents, options);
+    let first = compile::layouts(plan, &tally, &contents, options.without_claims());
+    let first = Family::ALL.map(|family| first_layout(observed, &layouts, &first, family).clone());
     tally.apply(contents);
-    let desired = compile::fill(layouts.clone(), placed);
+    let claims = first.iter().zip(&layouts).map(|(first, last)| diff::diff_with(first, last, Changes::new()));
+    let claims = claims.filter(|commit| !commit.is_empty()).collect();
+    let desired = compile::fill(first, placed);
     let pairs = observed.iter().zip(desired);
     let commits = pairs.map(|(observed, desired)| diff::diff(observed.as_ref(), desired));
     Difference {
         commits: commits.filter(|commit| !commit.is_empty()).collect(),
+        claims,
         next: Next::All(Box::new(Programmed { services, tally, layouts, hand_over })),
     }
+}
+
+/// What the table of a family is at first. One that keeps others from translating has virtual servers already, and goes on.
+fn first_layout<'a>(
+    observed: &'a Observed,
+    last: &'a [Table; 2],
+    first: &'a [Table; 2],
+    family: Family,
+) -> &'a Table {
+    let (observed, last) = (observed[family as usize].as_ref(), &last[family as usize]);
+    let claim = |table: &'a Table| table.chains.get(SERVICES)?.rules.last();
+    let claims = observed.is_some_and(|observed| claim(observed).is_some() && claim(observed) == claim(last));
+    if claims { last } else { &first[family as usize] }
 }
 
 impl Programmed {
@@ -139,6 +159,7 @@ impl Programmed {
         let elements = element_changes(self.tally.turns(&step.tally), gone, come);
         Difference {
             commits: self.commits(step.layouts.as_ref(), elements),
+            claims: Vec::new(),
             next: Next::Some(Box::new(step)),
         }
     }

@@ -4,7 +4,7 @@ use kubeweir_netlink::wire::{Attribute, Attributes, attributes};
 use super::attribute as a;
 use super::{
     ACCEPT, CtKey, DROP, Expr, FIB_RESULT_TYPE, GOTO, JUMP, LOOKUP_INVERTED, MetaKey, NAT_DESTINATION,
-    NumberSource, PayloadBase, RETURN, SetAction, Verdict,
+    NumberSource, PayloadBase, RETURN, SetAction, TCP_RESET, Verdict,
 };
 use crate::register::Register;
 
@@ -201,15 +201,18 @@ fn nat(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
         return Ok(None);
     }
     let family = f.number(a::NAT_FAMILY)?.and_then(|family| u8::try_from(family).ok());
-    Ok(match (family, f.register(a::NAT_ADDRESS)?, f.register(a::NAT_PORT)?) {
-        (Some(family), Some(address), Some(port)) => Some(Expr::DestinationNat { family, address, port }),
-        _ => None,
-    })
+    let port = f.register(a::NAT_PORT)?;
+    let to = family.zip(f.register(a::NAT_ADDRESS)?);
+    Ok(to.map(|(family, address)| Expr::DestinationNat { family, address, port }))
 }
 
 fn reject(f: &Fields<'_>) -> Result<Option<Expr>, Error> {
     let code = f.get(a::REJECT_CODE).and_then(|attribute| attribute.payload.first().copied());
-    Ok(f.number(a::REJECT_TYPE)?.zip(code).map(|(kind, code)| Expr::Reject { kind, code }))
+    Ok(match (f.number(a::REJECT_TYPE)?, code) {
+        (Some(kind), Some(code)) => Some(Expr::Reject { kind, code }),
+        (Some(TCP_RESET), None) => Some(Expr::Reject { kind: TCP_RESET, code: 0 }),
+        _ => None,
+    })
 }
 
 fn constant(f: &Fields<'_>) -> Result<Option<Expr>, Error> {

@@ -2,7 +2,7 @@ use kubeweir_netlink::wire::Writer;
 
 use super::attribute as a;
 use super::{
-    ACCEPT, DROP, Expr, FIB_RESULT_TYPE, GOTO, JUMP, LOOKUP_INVERTED, NAT_DESTINATION, RETURN,
+    ACCEPT, DROP, Expr, FIB_RESULT_TYPE, GOTO, JUMP, LOOKUP_INVERTED, NAT_DESTINATION, RETURN, TCP_RESET,
     VERDICT_REGISTER, Verdict,
 };
 
@@ -160,12 +160,16 @@ fn act(expr: &Expr, w: &mut Writer) {
             w.be32(a::NAT_TYPE, NAT_DESTINATION);
             w.be32(a::NAT_FAMILY, u32::from(*family));
             w.be32(a::NAT_ADDRESS, address.number());
-            w.be32(a::NAT_PORT, port.number());
+            if let Some(port) = port {
+                w.be32(a::NAT_PORT, port.number());
+            }
         }
         Expr::Masquerade { flags } => w.be32(a::MASQ_FLAGS, *flags),
         Expr::Reject { kind, code } => {
             w.be32(a::REJECT_TYPE, *kind);
-            w.bytes(a::REJECT_CODE, &[*code]);
+            if *kind != TCP_RESET {
+                w.bytes(a::REJECT_CODE, &[*code]);
+            }
         }
         _ => {}
     }

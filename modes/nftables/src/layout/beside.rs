@@ -8,7 +8,7 @@
 use kubeweir_netfilter::expr::Verdict;
 use kubeweir_netfilter::{Field, Match, Rule, Statement};
 
-use super::{Build, Translation, frontend_in, in_set, jump, untouched, verdict};
+use super::{Build, Translation, frontend_in, in_set, jump, new, untouched, verdict};
 use crate::names::{List, Place, SetId, hairpin_fields};
 
 /// The chain that closes everything but virtual servers.
@@ -58,11 +58,35 @@ impl Build<'_> {
         [mark].into_iter().chain(self.source_filter()).chain(refuse).chain(further).collect()
     }
 
-    /// What a virtual server translates is no NodePort either, whatever its address.
+    /// What a virtual server translates is translated by no other rule, ours or foreign. Addresses that this node has taken
+    /// on are its own to the kernel, so rules for ports of the host, such as those of container networks, would match them.
     pub(super) fn left_to_servers(&self, place: Place, list: List) -> Option<Rule> {
-        let is_here = self.is_beside_servers() && (place, list) == (Place::Service, List::Main);
-        let served = frontend_in(Place::Service, SetId::VirtualServers);
-        is_here.then(|| self.rule([served, verdict(Verdict::Accept)]))
+        let set = match place {
+            Place::Service => SetId::VirtualServers,
+            Place::NodePort => SetId::NodePortServers,
+        };
+        let is_here = self.is_beside_servers() && list == List::Main;
+        is_here.then(|| self.rule([frontend_in(Place::Service, set), self.untranslated()]))
+    }
+
+    /// The same for whatever else goes to an address that this node has taken on.
+    pub(super) fn nothing_else(&self) -> Option<Rule> {
+        let bound = in_set(vec![Field::DestinationAddress], SetId::BoundIps);
+        self.claims.then(|| self.rule([bound, Statement::KeepDestination]))
+    }
+
+    /// Ends translation without one: for good, or as far as this table goes.
+    pub(super) fn untranslated(&self) -> Statement {
+        if self.claims { Statement::KeepDestination } else { verdict(Verdict::Accept) }
+    }
+
+    /// Behind IPVS, which has taken what is for a virtual server: the host itself does not answer at these addresses, not even
+    /// while a virtual server is missing. A connection whose real server is gone is new too by then, and must end.
+    pub(super) fn behind_servers(&self) -> Option<Vec<Rule>> {
+        let bound = || in_set(vec![Field::DestinationAddress], SetId::BoundIps);
+        let reset = || self.rule([new(), bound(), Statement::Match(Match::Protocol(6)), Statement::Reset]);
+        let drop = || self.rule([new(), bound(), verdict(Verdict::Drop)]);
+        self.is_beside_servers().then(|| vec![reset(), drop()])
     }
 
     /// Connections of an endpoint to itself. Where translation cannot be told, the host's own connections to itself must be.
@@ -81,13 +105,13 @@ impl Build<'_> {
     /// What outsiders get under policy Local where there is no endpoint. Packets of others pass the filter untranslated, so that
     /// it could not tell them apart; what is refused to all is left to it.
     pub(super) fn nothing_here(&self, place: Place) -> Vec<Rule> {
-        let accept = || verdict(Verdict::Accept);
         match self.translation {
             Translation::Rules => {
-                vec![self.rule([accept()]).comment("no endpoint here: not a NodePort either")]
+                let accept = self.rule([verdict(Verdict::Accept)]);
+                vec![accept.comment("no endpoint here: not a NodePort either")]
             }
             Translation::VirtualServers => vec![
-                self.rule([frontend_in(place, SetId::Rejected(place)), accept()]),
+                self.rule([frontend_in(place, SetId::Rejected(place)), self.untranslated()]),
                 self.rule([verdict(Verdict::Drop)]).comment("no endpoint here"),
             ],
         }

@@ -1,6 +1,7 @@
 //! A mode takes over from another: what that one left goes once the own rules are in force, so that no packet meets neither.
 //!
-//! New connections are served throughout. What becomes of established ones:
+//! New connections are served throughout: the table beside virtual servers lets nobody else translate what is theirs, so that
+//! is ended first, long before they go. What becomes of established ones:
 //!
 //! - What a table translated goes on: connection tracking keeps it, as long as any table translates.
 //! - What virtual servers carried ends with them. The next packet is taken for that of a new connection, and the endpoint
@@ -13,10 +14,14 @@
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use kubeweir_nftables::names::TABLE;
+use kubeweir_netfilter::{Commit, Family, Kernel, Operation};
+use kubeweir_nftables::names::{SERVICES, TABLE, TABLE_BESIDE_SERVERS};
 use tracing::{info, warn};
 
-use super::{Doors, Live, OfServers, Outcome, Removed, Scope, TABLE_OF_KUBE_PROXY, advice_on_legacy, remove};
+use super::{
+    Doors, Live, OfServers, Outcome, Removed, Scope, TABLE_OF_KUBE_PROXY, advice_on_legacy, chain,
+    is_missing, remove,
+};
 use crate::core::SyncReport;
 use crate::settings::{ProxyMode, Settings};
 
@@ -101,13 +106,31 @@ impl Takeover {
 
     fn act_on(&mut self, doors: &mut impl Doors, now: Instant) -> Outcome {
         let scope = if self.next == Next::Tables { &self.tables } else { &self.servers };
-        let outcome = remove(doors, scope);
+        let mut outcome = remove(doors, scope);
+        if self.next == Next::Tables && self.servers.servers.is_some() {
+            release(doors.tables(), &mut outcome);
+        }
         self.next = match self.next {
             _ if !outcome.failed.is_empty() => Next::Waiting,
             Next::Tables => Next::Servers(now + PAUSE),
             _ => Next::Nothing,
         };
         outcome
+    }
+}
+
+/// Has the table beside virtual servers translate nothing any more, so that the own one translates all new connections. All else
+/// of it stays with virtual servers and the device: it records which are ours, closes the host's ports at their addresses and
+/// masquerades what the host sends from these.
+fn release(tables: &mut impl Kernel, outcome: &mut Outcome) {
+    for family in Family::ALL {
+        let mut commit = Commit::new(family, TABLE_BESIDE_SERVERS);
+        commit.push(Operation::FlushChain(SERVICES.to_owned()));
+        if let Err(error) = tables.commit(&[commit], None)
+            && !is_missing(&error)
+        {
+            outcome.failed.push(format!("table {family} {TABLE_BESIDE_SERVERS}: {:#}", chain(error)));
+        }
     }
 }
 
@@ -188,6 +211,15 @@ mod tests {
         assert_eq!(takeover.due(now + PAUSE), None, "once");
         takeover.passed(&report(true, Ok(Applied::default())));
         assert_eq!(takeover.due(now + PAUSE), None, "no fight with whoever puts it back");
+    }
+
+    #[test]
+    fn the_table_beside_virtual_servers_translates_nothing_more_while_they_still_serve_what_they_have() {
+        let (mut takeover, mut doors, now) = passed(ProxyMode::Nftables);
+        assert!(takeover.act_on(&mut doors, now).failed.is_empty());
+        let table = doors.tables.table(Family::Ip, TABLE_BESIDE_SERVERS).unwrap();
+        assert!(table.chains[SERVICES].rules.is_empty() && !table.sets.is_empty());
+        assert!(doors.servers.has_device && doors.servers.log.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use kubeweir_netfilter::sim::Simulated as SimulatedTables;
 use kubeweir_netfilter::{Element, Field, Key, SetKind};
 use kubeweir_netlink::Family as AddressFamily;
 use kubeweir_netlink::ipvs::Scheduling;
-use kubeweir_nftables::names::SetId;
+use kubeweir_nftables::names::{SERVICES, SetId};
 
 use super::iptables::tests::Chains;
 use super::*;
@@ -119,6 +119,9 @@ fn record(tables: &mut SimulatedTables) {
     let at: std::net::SocketAddr = NODE_PORT.parse().unwrap();
     let element = Element::of_set(Key::EMPTY.address(at.ip()).protocol(6).port(at.port()));
     let mut commit = Commit::new(Family::Ip, TABLE_BESIDE_SERVERS);
+    let rule = kubeweir_netfilter::Rule::new(Family::Ip, &[kubeweir_netfilter::Statement::KeepDestination]);
+    commit.push(Operation::AddChain(SERVICES.to_owned(), None));
+    commit.push(Operation::AddRule(SERVICES.to_owned(), rule));
     commit.push(Operation::AddSet(name.clone(), kind));
     commit.push(Operation::AddElements(name, vec![element]));
     tables.commit(&[commit], None).unwrap();

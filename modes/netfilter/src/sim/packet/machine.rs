@@ -86,7 +86,10 @@ impl Machine<'_> {
                 Expr::Verdict(verdict) => return Outcome::To(verdict.clone()),
                 Expr::Reject { .. } => return Outcome::Reject,
                 Expr::DestinationNat { address, port, .. } => {
-                    translate(state, &registers, *address, *port);
+                    match port {
+                        Some(port) => translate(state, &registers, *address, *port),
+                        None => state.translated = Translated::ToItself,
+                    }
                     return Outcome::To(Verdict::Accept);
                 }
                 Expr::Masquerade { .. } => {

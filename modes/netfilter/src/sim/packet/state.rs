@@ -24,6 +24,8 @@ pub struct Learnt {
 pub(super) enum Translated {
     /// Nobody.
     Not,
+    /// A rule, to where it went anyway.
+    ToItself,
     /// A rule.
     ByRule,
     /// A virtual server, which does not enter it in the connection's status.
@@ -80,7 +82,7 @@ impl State {
     pub(super) fn passed(self) -> Fate {
         Fate::Passed {
             destination: (self.destination, self.destination_port),
-            translated: self.translated != Translated::Not,
+            translated: matches!(self.translated, Translated::ByRule | Translated::ByServer),
             masqueraded: self.masqueraded,
             learnt: self.learnt,
         }

@@ -40,5 +40,6 @@ fn describe(difference: &kubeweir_ipvs::Difference) -> String {
     let steps = &difference.servers.steps;
     let before = steps.before.iter().map(line);
     let tables = difference.tables.commits.iter().map(table_diff::describe);
-    before.chain(tables).chain(steps.after.iter().map(line)).collect()
+    let claims = difference.tables.claims.iter().map(table_diff::describe);
+    before.chain(tables).chain(steps.after.iter().map(line)).chain(claims).collect()
 }
