@@ -134,12 +134,50 @@ pub struct Flags {
     /// Flags of mode `ipvs`.
     #[command(flatten)]
     pub ipvs: IpvsFlags,
+    /// An address other than `0.0.0.0` and `::` stands for this Node's address of its family. Nothing listens there.
+    #[arg(long)]
+    pub bind_address: Option<String>,
+    /// For `/proc/self/oom_score_adj`: -1000 to 1000.
+    #[arg(long, allow_negative_numbers = true)]
+    pub oom_score_adj: Option<i32>,
+    /// Prepare what takes privileges, and exit.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub init_only: Option<bool>,
+    /// Flags about tracked flows.
+    #[command(flatten)]
+    pub conntrack: ConntrackFlags,
     /// Verbosity: 4 and more logs every commit.
     #[arg(short = 'v', long = "v")]
     pub verbosity: Option<u8>,
     /// `text` or `json`.
     #[arg(long)]
     pub logging_format: Option<String>,
+}
+
+/// Flags about tracked flows: what is set of the kernel's limits and timeouts at the start.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConntrackFlags {
+    /// Tracked flows for each CPU; 0 leaves the limit as it is.
+    #[arg(long)]
+    pub conntrack_max_per_core: Option<i32>,
+    /// Tracked flows at least.
+    #[arg(long)]
+    pub conntrack_min: Option<i32>,
+    /// How long idle established TCP connections are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_tcp_timeout_established: Option<String>,
+    /// How long TCP connections that one side has closed are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_tcp_timeout_close_wait: Option<String>,
+    /// Track TCP packets outside of the window too.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub conntrack_tcp_be_liberal: Option<bool>,
+    /// How long UDP flows without an answer are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_udp_timeout: Option<String>,
+    /// How long UDP flows with an answer are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_udp_timeout_stream: Option<String>,
 }
 
 /// Flags that count in mode `ipvs`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::{Flags, IpvsFlags};
+use crate::cli::{ConntrackFlags, Flags, IpvsFlags};
 
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";
@@ -44,6 +44,36 @@ pub struct Configuration {
     pub iptables: Iptables,
     /// `ipvs`.
     pub ipvs: Ipvs,
+    /// `bindAddress`.
+    pub bind_address: String,
+    /// `oomScoreAdj`.
+    pub oom_score_adj: Option<i32>,
+    /// `conntrack`.
+    pub conntrack: Conntrack,
+}
+
+/// `conntrack`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Conntrack {
+    /// `maxPerCore`.
+    pub max_per_core: Option<i32>,
+    /// `min`.
+    pub min: Option<i32>,
+    /// `tcpEstablishedTimeout`.
+    #[serde(deserialize_with = "optional_duration")]
+    pub tcp_established_timeout: Option<Duration>,
+    /// `tcpCloseWaitTimeout`.
+    #[serde(deserialize_with = "optional_duration")]
+    pub tcp_close_wait_timeout: Option<Duration>,
+    /// `tcpBeLiberal`.
+    pub tcp_be_liberal: bool,
+    /// `udpTimeout`.
+    #[serde(deserialize_with = "duration")]
+    pub udp_timeout: Duration,
+    /// `udpStreamTimeout`.
+    #[serde(deserialize_with = "duration")]
+    pub udp_stream_timeout: Duration,
 }
 
 /// `detectLocal`.
@@ -217,6 +247,35 @@ impl Configuration {
                 masquerade_all: flags.masquerade_all.unwrap_or_default(),
             },
             ipvs: Ipvs::from_flags(&flags.ipvs)?,
+            bind_address: text(&flags.bind_address),
+            oom_score_adj: flags.oom_score_adj,
+            conntrack: Conntrack::from_flags(&flags.conntrack)?,
+        })
+    }
+}
+
+impl Conntrack {
+    fn from_flags(flags: &ConntrackFlags) -> Result<Conntrack, Error> {
+        let optional = |flag, text: &Option<String>| {
+            text.as_ref().map(|text| flag_duration(flag, Some(text))).transpose()
+        };
+        Ok(Conntrack {
+            max_per_core: flags.conntrack_max_per_core,
+            min: flags.conntrack_min,
+            tcp_established_timeout: optional(
+                "conntrack-tcp-timeout-established",
+                &flags.conntrack_tcp_timeout_established,
+            )?,
+            tcp_close_wait_timeout: optional(
+                "conntrack-tcp-timeout-close-wait",
+                &flags.conntrack_tcp_timeout_close_wait,
+            )?,
+            tcp_be_liberal: flags.conntrack_tcp_be_liberal.unwrap_or_default(),
+            udp_timeout: flag_duration("conntrack-udp-timeout", flags.conntrack_udp_timeout.as_ref())?,
+            udp_stream_timeout: flag_duration(
+                "conntrack-udp-timeout-stream",
+                flags.conntrack_udp_timeout_stream.as_ref(),
+            )?,
         })
     }
 }

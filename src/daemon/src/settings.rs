@@ -1,9 +1,10 @@
 //! Settings: the configuration with every default filled in and every value checked.
 
+mod host;
 mod ipvs;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,11 +16,14 @@ use kubeweir_plan::options::{DetectLocal, NodePortOption, Options};
 use crate::cli::Flags;
 use crate::configuration::{self, Configuration};
 
+pub use host::ConntrackSettings;
 pub use ipvs::Ipvs;
 
 /// Bit 14: the mark `0x4000`, as in kube-proxy.
 const MASQUERADE_BIT: u8 = 14;
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
+const OOM_SCORE_ADJ: i32 = -999;
+const BIND_ADDRESS: &str = "0.0.0.0";
 const HEALTHZ: &str = "0.0.0.0:10256";
 const METRICS: &str = "127.0.0.1:10249";
 /// `IFNAMSIZ`, less the byte that ends it.
@@ -52,6 +56,15 @@ pub struct Settings {
     pub sync_period: Duration,
     /// Shortest pause between two commits.
     pub min_sync_period: Duration,
+    /// `conntrack`: limits and timeouts of tracked flows.
+    pub conntrack: ConntrackSettings,
+    /// `oomScoreAdj`, for `/proc/self/oom_score_adj`: -1000 to 1000.
+    pub oom_score_adj: i32,
+    /// `bindAddress`. Nothing listens there: an address other than `0.0.0.0` and `::` stands for the Node's address of its
+    /// family.
+    pub bind_address: IpAddr,
+    /// `--init-only`: prepare what takes privileges, and exit.
+    pub init_only: bool,
     /// What an operator should know about the configuration.
     pub advice: Vec<String>,
 }
@@ -201,9 +214,44 @@ impl Settings {
             bind_hard_fail: configuration.bind_address_hard_fail,
             sync_period,
             min_sync_period,
+            conntrack: conntrack(&configuration.conntrack)?,
+            oom_score_adj: oom_score_adj(configuration.oom_score_adj)?,
+            bind_address: ip_address("bindAddress", &configuration.bind_address)?,
+            init_only: flags.init_only.unwrap_or_default(),
             advice,
         })
     }
+}
+
+fn conntrack(given: &configuration::Conntrack) -> Result<ConntrackSettings, Error> {
+    let default = ConntrackSettings::default();
+    let limit = |field, given: Option<i32>, default| match given.map(u32::try_from) {
+        None => Ok(default),
+        Some(Ok(limit)) => Ok(limit),
+        Some(Err(_)) => Err(invalid(field, "is negative")),
+    };
+    Ok(ConntrackSettings {
+        max_per_core: limit("conntrack.maxPerCore", given.max_per_core, default.max_per_core)?,
+        min: limit("conntrack.min", given.min, default.min)?,
+        tcp_established: given.tcp_established_timeout.unwrap_or(default.tcp_established),
+        tcp_close_wait: given.tcp_close_wait_timeout.unwrap_or(default.tcp_close_wait),
+        tcp_be_liberal: given.tcp_be_liberal,
+        udp: given.udp_timeout,
+        udp_stream: given.udp_stream_timeout,
+    })
+}
+
+fn oom_score_adj(given: Option<i32>) -> Result<i32, Error> {
+    let score = given.unwrap_or(OOM_SCORE_ADJ);
+    let possible = (-1000..=1000).contains(&score);
+    possible
+        .then_some(score)
+        .ok_or_else(|| invalid("oomScoreAdj", format!("{score} is not within -1000 to 1000")))
+}
+
+fn ip_address(field: &'static str, text: &str) -> Result<IpAddr, Error> {
+    let text = if text.is_empty() { BIND_ADDRESS } else { text };
+    text.parse().map_err(|_| invalid(field, format!("{text:?} is not an address")))
 }
 
 /// What every mode has settings for, from the section that counts in this one.

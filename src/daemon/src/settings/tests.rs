@@ -123,3 +123,25 @@ fn an_address_gets_its_port() {
     assert_eq!(bound("[::1]"), "[::1]:10256");
     assert_eq!(bound("[::1]:99"), "[::1]:99");
 }
+
+#[test]
+fn the_host_is_prepared_as_kube_proxy_does_unless_told_otherwise() {
+    let settings_of = |change: fn(&mut Configuration)| settings(change).unwrap();
+    let default = settings_of(|_| {});
+    assert_eq!((default.conntrack, default.oom_score_adj), (ConntrackSettings::default(), -999));
+    assert_eq!((default.bind_address.to_string().as_str(), default.init_only), ("0.0.0.0", false));
+    let changed = settings_of(|c| {
+        c.conntrack.max_per_core = Some(0);
+        c.conntrack.tcp_established_timeout = Some(Duration::ZERO);
+        (c.oom_score_adj, c.bind_address) = (Some(0), "::".into());
+    });
+    assert_eq!((changed.conntrack.max_per_core, changed.conntrack.tcp_established), (0, Duration::ZERO));
+    assert_eq!((changed.oom_score_adj, changed.bind_address.to_string().as_str()), (0, "::"));
+    for change in [
+        (|c| c.conntrack.min = Some(-1)) as fn(&mut Configuration),
+        |c| c.oom_score_adj = Some(1001),
+        |c| c.bind_address = "here".into(),
+    ] {
+        assert!(settings(change).is_err());
+    }
+}
