@@ -26,7 +26,9 @@ pub fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
             let (plan, facts) = planned(&settings, None)?;
             question.answer(&plan, &facts)
         }
-        Source::Api { .. } => ask(settings.metrics, &question)?,
+        Source::Api { .. } => {
+            ask(settings.metrics.context("the daemon serves no metrics address")?, &question)?
+        }
     };
     write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
     Ok(ExitCode::SUCCESS)
