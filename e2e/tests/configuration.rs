@@ -207,7 +207,7 @@ fn the_file_and_the_arguments_of_kubeadm_work_unchanged() {
     assert_eq!(proxy.page("/proxyMode").unwrap().1, "nftables");
     assert!(proxy.health("/healthz").is_some());
     let log = proxy.log();
-    assert!(log.contains("node=node-1") && log.contains("mode \"\" is not offered"), "{log}");
+    assert!(log.contains("node=node-1") && log.contains("is not offered: nftables is used instead"), "{log}");
     for never in ["leniently", "without an effect", "ERROR"] {
         assert!(!log.contains(never), "{never}: {log}");
     }

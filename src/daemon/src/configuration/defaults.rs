@@ -119,6 +119,11 @@ impl Configuration {
         for options in [&mut self.logging.options.text, &mut self.logging.options.json] {
             options.info_buffer_size = std::mem::take(&mut options.info_buffer_size).or_zero();
         }
+        // Node names are lower case. One that is blank stays, to be complained about.
+        let name = self.hostname_override.trim().to_lowercase();
+        if !name.is_empty() {
+            self.hostname_override = name;
+        }
         fill(&mut self.detect_local_mode, "ClusterCIDR");
         self.oom_score_adj.get_or_insert(OOM_SCORE_ADJ);
         self.config_sync_period = self.config_sync_period.or(CONFIG_SYNC_PERIOD);
