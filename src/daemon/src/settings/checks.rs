@@ -93,6 +93,7 @@ pub(super) fn besides(effective: &Configuration, c: &mut Complaints) {
     c.0.extend(gates::complaints(&effective.feature_gates));
     let client = &effective.client_connection;
     c.unless(client.burst >= 0, "clientConnection.burst", &client.burst, "must be non-negative");
+    c.unless(client.qps.is_finite(), "clientConnection.qps", &client.qps, "must be a number");
     let period = effective.config_sync_period;
     c.unless(period > GoDuration(0), "configSyncPeriod", &period, POSITIVE);
     let version = &effective.show_hidden_metrics_for_version;

@@ -280,6 +280,16 @@ fn beside_a_file_only_a_few_flags_count() {
 
 proptest! {
     #[test]
+    fn whatever_text_a_field_has_is_written_so_that_it_is_read(text in any::<String>(), other in "[ -~]*") {
+        let mut given = Configuration { hostname_override: text.clone(), port_range: other.clone(), ..Configuration::default() };
+        (given.cluster_cidr, given.healthz_bind_address, given.bind_address) = (other, text.clone(), text);
+        let (effective, _) = given.effective();
+        let read = Configuration::from_text(&effective.text().unwrap()).unwrap();
+        prop_assert_eq!(&read.configuration, &effective);
+        prop_assert_eq!(read.configuration.effective().0, effective);
+    }
+
+    #[test]
     fn what_is_written_is_accepted_and_means_the_same(written in samples::configurations()) {
         let loaded = Loaded::new(Decoded { configuration: written, ..Decoded::default() }, &flags()).unwrap();
         let text = loaded.effective.text().unwrap();
