@@ -68,6 +68,12 @@ impl Proxy {
         Proxy::start(node, &mut self::ours(ours.name, &ours.flags), directory)
     }
 
+    /// Ours, with these arguments and no others.
+    pub fn exactly(node: &Namespace, arguments: &[String]) -> Proxy {
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        Proxy::start(node, Command::new(program()).args(arguments), directory)
+    }
+
     /// Ours, while `strace` writes its system calls of these names to a file. The tracer is no parent of it, so that it is a child
     /// of this process as ever.
     pub fn traced(node: &Namespace, ours: &Ours<'_>, calls: &str, to: &Path) -> Proxy {

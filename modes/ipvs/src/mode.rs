@@ -104,6 +104,14 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         }
     }
 
+    /// Replaces the settings. The masquerade mark, and whatever else tables are laid out by, stays as it was. Nothing is known any
+    /// more, so that the next pass compares everything.
+    pub fn reconfigure(&mut self, settings: Settings, schedulers: Schedulers) {
+        self.settings = Settings { tables: self.settings.tables, ..settings };
+        self.schedulers = schedulers;
+        self.forget();
+    }
+
     /// The kernel behind the mode.
     pub fn kernel(&mut self) -> &mut S {
         &mut self.kernel

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Cluster, PATIENCE, endpoint, port, real, server, service};
 use kubeweir_ipvs::Error;
 use kubeweir_ipvs::kernel::ObservedServer;
-use kubeweir_ipvs::schedulers::Lacking;
+use kubeweir_ipvs::schedulers::{Lacking, Schedulers};
 use kubeweir_ipvs::sim::Simulated;
 use kubeweir_netfilter::diff::describe;
 use kubeweir_netfilter::{Commit, Kernel, Operation};
@@ -257,4 +257,21 @@ fn under_dh_nothing_drains_since_it_refuses_what_hashes_to_weight_0() {
     cluster.connect(0, TCP, 3, 2);
     cluster.endpoints(0, vec![endpoint(0, 1), endpoint(0, 2)]);
     assert_eq!((cluster.weights(server(0, TCP)), cluster.mode.draining()), (vec![(1, 1), (2, 1)], 0));
+}
+
+#[test]
+fn another_scheduler_is_taken_over_without_a_server_going() {
+    let mut cluster = Cluster::new(2);
+    let before = cluster.mode.kernel().state.clone();
+    let tables = kubeweir_nftables::Options::rules(1); // how tables are laid out stays
+    let settings = kubeweir_ipvs::Settings { tables, excluded: Vec::new(), patience: PATIENCE };
+    cluster.mode.reconfigure(settings, Schedulers::new("lc"));
+    let done = cluster.sync(&Changed::default()).unwrap();
+    assert_eq!((done.batches, done.requests), (0, 2), "one for each virtual server");
+    let after = cluster.mode.kernel().state.clone();
+    for (identity, server) in &after.servers {
+        assert_eq!(server.scheduling.scheduler, "lc");
+        assert_eq!(server.real, before.servers[identity].real);
+    }
+    assert_eq!(cluster.sync(&Changed::default()).unwrap().operations, 0);
 }

@@ -15,7 +15,7 @@ pub mod convert;
 pub mod event;
 pub mod manifests;
 pub mod notice;
-mod sloppy;
+pub mod sloppy;
 mod store;
 mod version;
 

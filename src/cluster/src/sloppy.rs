@@ -9,13 +9,13 @@ use ipnet::IpNet;
 const CLOTHES: u8 = 96;
 
 /// An address; IPv4 octets may have leading zeroes and are decimal nevertheless.
-pub(crate) fn address(text: &str) -> Option<IpAddr> {
+pub fn address(text: &str) -> Option<IpAddr> {
     let parsed: Option<IpAddr> = text.parse().ok().or_else(|| zero_padded(text).map(IpAddr::V4));
     parsed.map(|address| address.to_canonical())
 }
 
 /// A prefix; blanks around it and host bits in it are ignored.
-pub(crate) fn prefix(text: &str) -> Option<IpNet> {
+pub fn prefix(text: &str) -> Option<IpNet> {
     let (address_text, length) = text.trim().split_once('/')?;
     let length: u8 = length.bytes().all(|b| b.is_ascii_digit()).then(|| length.parse().ok())??;
     let address = address(address_text)?;

@@ -24,6 +24,11 @@ impl Checks {
         Checks { waiting: None, under_way: false, pace: Pace::new(SHORTEST, longest_retry) }
     }
 
+    /// Changes the longest pause before a failed check is repeated.
+    pub(crate) fn set_pause(&mut self, longest_retry: Duration) {
+        self.pace.set(SHORTEST, longest_retry);
+    }
+
     /// Adds what the plan that is now in force asks for. Kept even if it asks for nothing, as long as a check under way may fail and
     /// come back: it may be out of date then.
     pub(crate) fn add(&mut self, newer: FlowCheck) {

@@ -1,24 +1,37 @@
 //! The command line: kube-proxy's flags, and subcommands of our own.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::configuration::values::parse_bool;
 use crate::question::Destination;
 use crate::settings::ProxyMode;
 
 /// Service load balancing on Linux nodes. Without a subcommand: the daemon. Of a flag given twice the last counts, as in kube-proxy.
 #[derive(Debug, Parser)]
-#[command(name = "kubeweir", version, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(
+    name = "kubeweir",
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 pub struct Cli {
     /// Flags of the daemon.
     #[command(flatten)]
     pub flags: Flags,
     /// Remove what this program and kube-proxy in mode `nftables` or `ipvs` have left in the kernel, and exit. Virtual servers of
     /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub cleanup: Option<bool>,
+    /// Write the configuration in effect, defaults and flags included, to this file, and exit.
+    #[arg(long)]
+    pub write_config_to: Option<PathBuf>,
+    /// Say which version this is, and exit; `raw` says more. A version such as `v1.36.2` is accepted and changes nothing.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub version: Option<String>,
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -92,13 +105,14 @@ pub struct Top {
     pub flags: Flags,
 }
 
-/// Flags of kube-proxy that have an effect here, under its names, and our own.
-#[derive(Args, Clone, Debug, Default)]
+/// Flags of kube-proxy under its names, and our own.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct Flags {
-    /// File with a `KubeProxyConfiguration`. Replaces all flags but `--hostname-override`, `--manifests` and those about logging.
+    /// File with a `KubeProxyConfiguration`, followed for changes. Replaces all flags but `--hostname-override`, `--master`,
+    /// `--manifests`, `--init-only` and those about logging.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Directory with Service, `EndpointSlice`, Node and `ServiceCIDR` manifests, instead of an API server.
+    /// Directory with Service, `EndpointSlice`, Node and `ServiceCIDR` manifests, instead of an API server. Not in kube-proxy.
     #[arg(long)]
     pub manifests: Option<PathBuf>,
     /// File with the access to the API server; without it the service account of the pod is used.
@@ -107,12 +121,18 @@ pub struct Flags {
     /// Address of the API server; overrides the one in the kubeconfig.
     #[arg(long)]
     pub master: Option<String>,
+    /// Prepare what takes privileges, and exit.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub init_only: Option<bool>,
     /// Name of this node, if it is not the host's name.
     #[arg(long)]
     pub hostname_override: Option<String>,
     /// `nftables` (also for an empty mode and for `iptables`, with a warning) or `ipvs`.
     #[arg(long)]
     pub proxy_mode: Option<String>,
+    /// Feature gates of kube-proxy, as `A=true,B=false`. `AllowServiceExternalIPs=false` ignores external addresses.
+    #[arg(long)]
+    pub feature_gates: Option<String>,
     /// Prefixes of the cluster's pods, separated by commas: traffic to `ClusterIPs` from elsewhere is masqueraded.
     #[arg(long)]
     pub cluster_cidr: Option<String>,
@@ -126,45 +146,60 @@ pub struct Flags {
     #[arg(long)]
     pub pod_interface_name_prefix: Option<String>,
     /// Masquerade all traffic to `ClusterIPs`.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub masquerade_all: Option<bool>,
     /// Bit of a packet's mark that says it is to be masqueraded, in mode `ipvs`.
-    #[arg(long)]
-    pub iptables_masquerade_bit: Option<u8>,
+    #[arg(long, allow_negative_numbers = true)]
+    pub iptables_masquerade_bit: Option<i32>,
     /// Where `NodePorts` answer: `primary`, or prefixes separated by commas.
     #[arg(long)]
     pub nodeport_addresses: Option<String>,
-    /// Address and port for `/healthz` and `/livez`.
+    /// An address other than `0.0.0.0` and `::` stands for this Node's address of its family. Nothing listens there.
+    #[arg(long)]
+    pub bind_address: Option<String>,
+    /// Address and port for `/healthz` and `/livez`; `0` for none.
     #[arg(long)]
     pub healthz_bind_address: Option<String>,
-    /// Address and port for `/metrics`.
+    /// Address and port for `/metrics`; empty or `0` for none, as in a configuration file `metricsBindAddress: "0"`.
     #[arg(long)]
     pub metrics_bind_address: Option<String>,
+    /// Deprecated: the port for `--healthz-bind-address` if that names none; 0 for no server. Not with `--config`.
+    #[arg(long)]
+    pub healthz_port: Option<u16>,
+    /// Deprecated: the port for `--metrics-bind-address` if that names none; 0 for no server. Not with `--config`.
+    #[arg(long)]
+    pub metrics_port: Option<u16>,
     /// End if one of these addresses cannot be bound, instead of trying again.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub bind_address_hard_fail: Option<bool>,
-    /// How long a change may stay unprogrammed before health says so, and the longest pause between retries.
+    /// Longest pause between retries, in every mode but `ipvs`; health reports changes that wait twice as long.
     #[arg(long)]
     pub iptables_sync_period: Option<String>,
-    /// Shortest pause between two commits.
+    /// Shortest pause between two commits, in every mode but `ipvs`.
     #[arg(long)]
     pub iptables_min_sync_period: Option<String>,
     /// Count connections, packets and bytes of each Service, for `/metrics` and `kubeweir top`. Not in kube-proxy.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub service_counters: Option<bool>,
+    /// For `/proc/self/oom_score_adj`: -1000 to 1000.
+    #[arg(long, allow_negative_numbers = true)]
+    pub oom_score_adj: Option<i32>,
     /// Flags of mode `ipvs`.
     #[command(flatten)]
     pub ipvs: IpvsFlags,
-    /// Verbosity: 4 and more logs every commit.
-    #[arg(short = 'v', long = "v")]
-    pub verbosity: Option<u8>,
-    /// `text` or `json`.
-    #[arg(long)]
-    pub logging_format: Option<String>,
+    /// Flags about tracked flows.
+    #[command(flatten)]
+    pub conntrack: ConntrackFlags,
+    /// Flags about logging.
+    #[command(flatten)]
+    pub logging: LoggingFlags,
+    /// Flags without an effect.
+    #[command(flatten)]
+    pub idle: IdleFlags,
 }
 
 /// Flags that count in mode `ipvs`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct IpvsFlags {
     /// Scheduler of Services that ask for none: `rr` if none is given.
     #[arg(long)]
@@ -173,7 +208,7 @@ pub struct IpvsFlags {
     #[arg(long)]
     pub ipvs_exclude_cidrs: Option<String>,
     /// Do not answer ARP for balancers' addresses: sets `arp_ignore` to 1 and `arp_announce` to 2.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub ipvs_strict_arp: Option<bool>,
     /// In mode `ipvs` instead of `--iptables-sync-period`.
     #[arg(long)]
@@ -193,4 +228,138 @@ pub struct IpvsFlags {
     /// How long connections to an endpoint that is gone may go on: 5m if nothing is given, 0 ends them at once. Not in kube-proxy.
     #[arg(long)]
     pub ipvs_drain_timeout: Option<String>,
+}
+
+/// Flags about tracked flows: what is set of the kernel's limits and timeouts at the start.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct ConntrackFlags {
+    /// Tracked flows for each CPU; 0 leaves the limit as it is.
+    #[arg(long, allow_negative_numbers = true)]
+    pub conntrack_max_per_core: Option<i32>,
+    /// Tracked flows at least.
+    #[arg(long, allow_negative_numbers = true)]
+    pub conntrack_min: Option<i32>,
+    /// How long idle established TCP connections are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_tcp_timeout_established: Option<String>,
+    /// How long TCP connections that one side has closed are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_tcp_timeout_close_wait: Option<String>,
+    /// Track TCP packets outside of the window too.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub conntrack_tcp_be_liberal: Option<bool>,
+    /// How long UDP flows without an answer are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_udp_timeout: Option<String>,
+    /// How long UDP flows with an answer are tracked; 0 leaves it to the kernel.
+    #[arg(long)]
+    pub conntrack_udp_timeout_stream: Option<String>,
+}
+
+/// Flags about logging. They count beside a configuration file, and beat it.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct LoggingFlags {
+    /// Verbosity: 1 and more logs all flags at the start, 4 and more every commit.
+    #[arg(short = 'v', long = "v")]
+    pub verbosity: Option<u32>,
+    /// Verbosity of parts of the program, as `PATTERN=LEVEL,...`: the name of a source file, with `*` and `?`.
+    #[arg(long)]
+    pub vmodule: Option<String>,
+    /// `text` or `json`.
+    #[arg(long)]
+    pub logging_format: Option<String>,
+    /// No effect: lines are written at once.
+    #[arg(long)]
+    pub log_flush_frequency: Option<String>,
+    /// No effect: all lines go to standard error. Needs the feature gate `LoggingAlphaOptions`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub log_text_split_stream: Option<bool>,
+    /// No effect. Needs the feature gate `LoggingAlphaOptions`.
+    #[arg(long)]
+    pub log_text_info_buffer_size: Option<String>,
+    /// No effect: all lines go to standard error. Needs the feature gate `LoggingAlphaOptions`.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub log_json_split_stream: Option<bool>,
+    /// No effect. Needs the feature gate `LoggingAlphaOptions`.
+    #[arg(long)]
+    pub log_json_info_buffer_size: Option<String>,
+}
+
+/// Flags of kube-proxy that have no effect here. They are accepted, and named in the log if they ask for something.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct IdleFlags {
+    /// No effect: there is one encoding of requests.
+    #[arg(long)]
+    pub kube_api_content_type: Option<String>,
+    /// No effect: there are few requests.
+    #[arg(long, allow_negative_numbers = true)]
+    pub kube_api_burst: Option<i32>,
+    /// No effect: there are few requests.
+    #[arg(long)]
+    pub kube_api_qps: Option<f32>,
+    /// No effect.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub profiling: Option<bool>,
+    /// No effect: no metric is hidden.
+    #[arg(long)]
+    pub show_hidden_metrics_for_version: Option<String>,
+    /// No effect: `NodePorts` do not answer on loopback addresses.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    pub iptables_localhost_nodeports: Option<bool>,
+    /// No effect: there is nothing to be read again.
+    #[arg(long)]
+    pub config_sync_period: Option<String>,
+    /// No effect.
+    #[arg(long)]
+    pub boot_id_file: Option<String>,
+    /// No effect.
+    #[arg(long)]
+    pub machine_id_file: Option<String>,
+}
+
+/// A command line as clap takes it: in names of flags an underscore is as good as a hyphen.
+pub fn normalized(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut flags_end = false;
+    let mut hyphens = |word: OsString| {
+        flags_end |= word == "--";
+        match word.to_str() {
+            Some(text) if text.starts_with("--") && !flags_end => {
+                let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
+                format!("{}{value}", name.replace('_', "-")).into()
+            }
+            _ => word,
+        }
+    };
+    words.into_iter().map(&mut hyphens).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(normalized(line.split_whitespace().map(OsString::from)))
+    }
+
+    #[test]
+    fn underscores_are_hyphens_in_names_but_not_in_values() {
+        let cli =
+            parsed("kubeweir --hostname_override=a_b --masquerade_all=F --cluster_cidr 10.0.0.0/8 -v 4")
+                .unwrap();
+        assert_eq!(cli.flags.hostname_override.as_deref(), Some("a_b"));
+        assert_eq!(cli.flags.masquerade_all, Some(false));
+        assert_eq!(cli.flags.cluster_cidr.as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(cli.flags.logging.verbosity, Some(4));
+    }
+
+    #[test]
+    fn words_that_are_neither_flags_nor_commands_are_refused() {
+        assert!(parsed("kubeweir positional").is_err());
+        assert!(parsed("kubeweir --masquerade-all true").is_err(), "as with kube-proxy, the value needs a =");
+        assert!(parsed("kubeweir --masquerade-all=maybe").is_err());
+        assert!(parsed("kubeweir --unheard-of").is_err());
+        let cli = parsed("kubeweir --version=raw --oom-score-adj=-1 --conntrack-min -5").unwrap();
+        assert_eq!((cli.version.as_deref(), cli.flags.oom_score_adj), (Some("raw"), Some(-1)));
+        assert_eq!(cli.flags.conntrack.conntrack_min, Some(-5));
+    }
 }

@@ -1,5 +1,6 @@
 //! Subcommands.
 
+mod about;
 mod cleanup;
 mod demo;
 mod explain;
@@ -7,6 +8,7 @@ mod list;
 mod oneshot;
 mod top;
 
+pub use about::{version, write_config};
 pub use cleanup::cleanup;
 pub use demo::demo;
 pub use explain::explain;

@@ -14,6 +14,7 @@ use crate::mode::{Applied, Complaint, Failure, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
 use crate::question::Question;
+use crate::settings::Settings;
 use crate::state::{self, Tracker};
 use crate::told::{LookedAt, Told};
 
@@ -150,6 +151,10 @@ impl<M: Mode> Core<M> {
     pub fn take(&mut self, event: Event, now: Instant) -> Counts {
         let counts = match event {
             Event::Cluster(event) => self.take_from_cluster(event),
+            Event::Settings(settings) => {
+                self.reconfigure(&settings);
+                Counts::default()
+            }
             // Whoever drives the core looks at this one.
             Event::Stop => return Counts::default(),
             Event::Explain(asked) => {
@@ -179,6 +184,16 @@ impl<M: Mode> Core<M> {
             self.waiting.since.get_or_insert(now);
         }
         counts
+    }
+
+    /// Plans anew by other settings, and paces by them. The Node's name, and whatever else needs a restart, has not changed.
+    fn reconfigure(&mut self, settings: &Settings) {
+        self.planner.set_options(settings.plan.clone());
+        self.mode.reconfigure(settings);
+        self.pace.set(settings.min_sync_period, settings.sync_period);
+        self.tending.set(SHORTEST_TENDING, settings.sync_period);
+        self.checks.set_pause(settings.sync_period);
+        self.waiting.changed.node = true;
     }
 
     fn take_from_cluster(&mut self, event: ClusterEvent) -> Counts {

@@ -2,6 +2,7 @@ use kubeweir_plan::{Facts, FlowCheck};
 
 use crate::prerequisites::Host;
 use crate::question::Asked;
+use crate::settings::Settings;
 use crate::state;
 
 /// Everything that can happen to the loop.
@@ -11,6 +12,8 @@ pub enum Event {
     Cluster(kubeweir_cluster::Event),
     /// The host's addresses, complete.
     Host(Facts),
+    /// The configuration was read again. What takes effect with a restart only is as it was before.
+    Settings(Box<Settings>),
     /// The process ends.
     Stop,
     /// Somebody wants to know where a packet would go.

@@ -4,7 +4,7 @@
 //! difference and commits it; what came of it is published for health, metrics and logs. No rule about Services is
 //! decided here.
 //!
-//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
+//! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], [`reload`], then the doors:
 //! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`healthports`], [`metrics`], [`http`], [`state`], [`counters`], and the
 //! commands.
 
@@ -33,6 +33,7 @@ pub mod prerequisites;
 mod publisher;
 pub mod question;
 pub mod recorder;
+pub mod reload;
 pub mod run;
 pub mod settings;
 pub mod shown;

@@ -6,16 +6,26 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kubeweir_daemon::cli::{Cli, Command, Flags};
-use kubeweir_daemon::settings::Settings;
+use kubeweir_daemon::cli::{self, Cli, Command, Flags};
+use kubeweir_daemon::configuration::Logging;
+use kubeweir_daemon::reload::Reloader;
+use kubeweir_daemon::settings::Loaded;
 use kubeweir_daemon::{commands, logging, run};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse_from(cli::normalized(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // As kube-proxy; help is no error.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     let outcome = match &cli.command {
-        None if cli.cleanup == Some(true) => quietly(&cli.flags, || commands::cleanup(&cli.flags)),
-        None => daemon(&cli.flags),
+        None => without_command(&cli),
         Some(Command::Render(flags)) => quietly(flags, || commands::render(flags)),
         Some(Command::Diff(flags)) => quietly(flags, || commands::diff(flags)),
         Some(Command::Explain(options)) => quietly(&options.flags, || commands::explain(options)),
@@ -29,15 +39,37 @@ fn main() -> ExitCode {
     })
 }
 
+fn without_command(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(asked) = &cli.version
+        && let Some(code) = commands::version(asked)?
+    {
+        return Ok(code);
+    }
+    match &cli.write_config_to {
+        Some(path) => quietly(&cli.flags, || commands::write_config(&cli.flags, path)),
+        None if cli.cleanup == Some(true) => quietly(&cli.flags, || commands::cleanup(&cli.flags)),
+        None => daemon(&cli.flags),
+    }
+}
+
 /// Runs a command that says on standard error what is wrong with its input, and nothing else.
 fn quietly(flags: &Flags, command: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    logging::start(flags, "warn");
+    let mut logging = Logging::default();
+    logging.overlay(&flags.logging)?;
+    logging::start(&logging, LevelFilter::WARN);
     command()
 }
 
 fn daemon(flags: &Flags) -> anyhow::Result<ExitCode> {
-    logging::start(flags, "info");
-    let settings = Settings::from_flags(flags)?;
+    let loaded = Loaded::from_flags(flags)?;
+    let settings = loaded.settings.clone();
+    let logs = logging::start(&settings.logging, LevelFilter::INFO);
+    if settings.logging.verbosity > 0 {
+        for (flag, value) in &settings.shown.flags {
+            info!("FLAG: --{flag}={value:?}");
+        }
+    }
+    let reloader = Reloader::new(flags, logs, loaded);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(async {
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -47,7 +79,7 @@ fn daemon(flags: &Flags) -> anyhow::Result<ExitCode> {
                 _ = interrupt.recv() => {}
             }
         };
-        run::run(settings, stop).await
+        Box::pin(run::run_reloading(settings, Some(reloader), stop)).await
     });
     // Threads that wait for files or the kernel must not hold the process up.
     runtime.shutdown_background();

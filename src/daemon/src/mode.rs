@@ -6,6 +6,8 @@ use kubeweir_netfilter::{CommitError, Kernel, ObserveError};
 use kubeweir_nftables::programmed::Difference;
 use kubeweir_plan::{ObjectName, Plan, Update};
 
+use crate::settings::Settings;
+
 /// One way to program a kernel.
 pub trait Mode {
     /// What separates the kernel from a plan.
@@ -26,6 +28,9 @@ pub trait Mode {
 
     /// Carries the difference out. After a failure nothing is known.
     fn apply(&mut self, difference: Self::Difference) -> Result<Applied, Failure>;
+
+    /// Takes over what it can of other settings; how tables are laid out stays as it was.
+    fn reconfigure(&mut self, _settings: &Settings) {}
 
     /// When the mode wants to be tended although nothing changes: something that it began comes to its end. `None` if
     /// nothing is under way.
@@ -127,6 +132,11 @@ impl<K: Kernel, S: kubeweir_ipvs::kernel::Kernel> Mode for kubeweir_ipvs::Mode<K
     fn apply(&mut self, difference: kubeweir_ipvs::Difference) -> Result<Applied, Failure> {
         let done = self.apply(difference)?;
         Ok(applied(done))
+    }
+
+    fn reconfigure(&mut self, settings: &Settings) {
+        let (settings, schedulers) = settings.servers();
+        self.reconfigure(settings, schedulers);
     }
 
     fn due(&self) -> Option<Instant> {

@@ -24,6 +24,11 @@ impl Pace {
         Pace { shortest, longest_retry, last: None, audited: None, failures: 0 }
     }
 
+    /// Changes the pauses; what is under way goes on.
+    pub fn set(&mut self, shortest: Duration, longest_retry: Duration) {
+        (self.shortest, self.longest_retry) = (shortest, longest_retry);
+    }
+
     /// The longest pause before a retry.
     pub fn longest_retry(&self) -> Duration {
         self.longest_retry

@@ -1,7 +1,7 @@
 //! What came of it all, for metrics, health, logs and Events.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kubeweir_cluster::notice::{About, Notice, Reach, Severity};
 use kubeweir_plan::{Finding, ObjectName};
@@ -114,6 +114,11 @@ impl Publisher {
             info!(finding = finding.name(), "mended: {finding}");
         }
         debug!(findings = news.open, "judged the host");
+    }
+
+    /// From now on a change may wait this long.
+    pub(crate) fn patience(&self, patience: Duration) {
+        self.health.send_modify(|health| health.patience = patience);
     }
 
     /// How things stand.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc as blocking};
 use std::thread;
@@ -23,7 +24,7 @@ use crate::counters;
 use crate::health::Health;
 use crate::healthports::{self, ledger::Difference};
 use crate::host;
-use crate::http::Pages;
+use crate::http::{BindError, Pages};
 use crate::ipvs;
 use crate::leftovers::Takeover;
 use crate::metrics::Metrics;
@@ -31,6 +32,7 @@ use crate::mode::Mode;
 use crate::pace::Pace;
 use crate::publisher::Publisher;
 use crate::recorder::Recorder;
+use crate::reload::Reloader;
 use crate::settings::{ProxyMode, Settings, Source};
 use crate::source;
 
@@ -41,15 +43,25 @@ const FOLD: usize = 16_384;
 
 /// Runs the daemon until `stop` resolves or something fails that cannot be retried. What is programmed stays.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_reloading(settings, None, stop).await
+}
+
+/// The same, while somebody follows the configuration file.
+pub async fn run_reloading(
+    settings: Settings,
+    reloader: Option<Reloader>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     match settings.mode {
-        ProxyMode::Nftables => run_with(nftables(&settings)?, settings, stop).await,
-        ProxyMode::Ipvs => run_with(ipvs::start::mode(&settings)?, settings, stop).await,
+        ProxyMode::Nftables => run_with(nftables(&settings)?, settings, reloader, stop).await,
+        ProxyMode::Ipvs => run_with(ipvs::start::mode(&settings)?, settings, reloader, stop).await,
     }
 }
 
 async fn run_with<M: Mode + Send + 'static>(
     mode: M,
     settings: Settings,
+    reloader: Option<Reloader>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     for advice in &settings.advice {
@@ -80,8 +92,10 @@ async fn run_with<M: Mode + Send + 'static>(
         counters,
         events: events.clone(),
     };
-    let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
-    let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
+    let hard_fail = settings.bind_hard_fail;
+    let healthz = served(settings.healthz, |at| pages.clone().serve_health(at, hard_fail));
+    let metricsz = served(settings.metrics, |at| pages.clone().serve_metrics(at, hard_fail));
+    let (shown, _) = watch::channel(Arc::clone(&settings.shown));
     let checker = conntrack::start(metrics.clone(), events.clone())?;
     let teller = Publisher::new(metrics, health, recorder);
     teller.starts();
@@ -89,6 +103,9 @@ async fn run_with<M: Mode + Send + 'static>(
     let source = source::start(&settings, events.clone(), notices)?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
+    if let Some(reloader) = reloader {
+        reloader.start(events.clone(), shown);
+    }
     info!(node = %settings.plan.node_name, mode = %settings.mode, "running");
     let outcome = tokio::select! {
         () = stop => Ok(()),
@@ -102,6 +119,17 @@ async fn run_with<M: Mode + Send + 'static>(
         let _ = ended.await;
     }
     outcome
+}
+
+/// A server, or where there is none, nothing for ever.
+async fn served<F: Future<Output = Result<Infallible, BindError>>>(
+    address: Option<SocketAddr>,
+    serve: impl FnOnce(SocketAddr) -> F,
+) -> Result<Infallible, BindError> {
+    match address {
+        Some(address) => serve(address).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
@@ -197,6 +225,9 @@ fn fold<M: Mode>(
     for event in std::iter::once(event).chain(more) {
         if matches!(event, Event::Stop) {
             return ControlFlow::Break(());
+        }
+        if let Event::Settings(settings) = &event {
+            publisher.patience(settings.sync_period);
         }
         asks_for_sync |= !matches!(event, Event::Wiring(_));
         publisher.seen(core.take(event, Instant::now()));

@@ -1,34 +1,33 @@
 //! Settings: the configuration with every default filled in and every value checked.
 
+mod checks;
+mod host;
 mod ipvs;
+mod loaded;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use kubeweir_ipvs::schedulers::Schedulers;
-use kubeweir_plan::options::{DetectLocal, NodePortOption, Options};
+use kubeweir_plan::options::Options;
 
 use crate::cli::Flags;
-use crate::configuration::{self, Configuration};
+use crate::configuration::{self, Complaints, Configuration, fields, flags, gates};
+use crate::shown::Shown;
+use checks::Section;
 
+pub use host::ConntrackSettings;
 pub use ipvs::Ipvs;
-
-/// Bit 14: the mark `0x4000`, as in kube-proxy.
-const MASQUERADE_BIT: u8 = 14;
-const SYNC_PERIOD: Duration = Duration::from_secs(30);
-const HEALTHZ: &str = "0.0.0.0:10256";
-const METRICS: &str = "127.0.0.1:10249";
-/// `IFNAMSIZ`, less the byte that ends it.
-const LONGEST_INTERFACE: usize = 15;
-const HEALTHZ_PORT: u16 = 10256;
-const METRICS_PORT: u16 = 10249;
+pub use loaded::Loaded;
 
 /// Everything the daemon needs to know; nothing is left to decide.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in kube-proxy")]
 pub struct Settings {
     /// Options of the planner.
     pub plan: Options,
@@ -44,16 +43,33 @@ pub struct Settings {
     pub service_counters: bool,
     /// Whether the mode needs to know the addresses of all Nodes.
     pub all_nodes: bool,
-    /// Where `/healthz` answers.
-    pub healthz: SocketAddr,
-    /// Where `/metrics` answers.
-    pub metrics: SocketAddr,
+    /// Where `/healthz` answers, if anywhere.
+    pub healthz: Option<SocketAddr>,
+    /// Where `/metrics` answers, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// End if an address cannot be bound.
     pub bind_hard_fail: bool,
     /// Longest pause between retries; health reports changes that wait twice as long.
     pub sync_period: Duration,
     /// Shortest pause between two commits.
     pub min_sync_period: Duration,
+    /// `conntrack`: limits and timeouts of tracked flows.
+    pub conntrack: ConntrackSettings,
+    /// `oomScoreAdj`, for `/proc/self/oom_score_adj`: -1000 to 1000.
+    pub oom_score_adj: i32,
+    /// `bindAddress`. Nothing listens there: an address other than `0.0.0.0` and `::` stands for the Node's address of its
+    /// family.
+    pub bind_address: IpAddr,
+    /// `--init-only`: prepare what takes privileges, and exit.
+    pub init_only: bool,
+    /// `configSyncPeriod`, of which nothing depends here: watches are never started anew for its sake.
+    pub config_sync_period: Duration,
+    /// `enableProfiling`, of which nothing depends here.
+    pub enable_profiling: bool,
+    /// What is logged.
+    pub logging: configuration::Logging,
+    /// What the process says about itself.
+    pub shown: Arc<Shown>,
     /// What an operator should know about the configuration.
     pub advice: Vec<String>,
 }
@@ -120,32 +136,21 @@ pub enum Error {
     /// The configuration cannot be read.
     #[error(transparent)]
     Configuration(#[from] configuration::Error),
-    /// A value is not valid.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// Name of the field in the configuration file.
-        field: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
+    /// Values are not valid.
+    #[error("{0}")]
+    Invalid(Complaints),
 }
 
 impl Settings {
     /// From flags, and from the file they name.
     pub fn from_flags(flags: &Flags) -> Result<Settings, Error> {
-        Settings::new(&Settings::configuration(flags)?, flags)
+        Ok(Loaded::from_flags(flags)?.settings)
     }
 
     /// Of all that flags and their file say, the prefixes whose virtual servers stay: for who removes them.
     pub fn excluded(flags: &Flags) -> Result<Vec<IpNet>, Error> {
-        ipvs::excluded(&Settings::configuration(flags)?)
-    }
-
-    fn configuration(flags: &Flags) -> Result<Configuration, configuration::Error> {
-        match &flags.config {
-            Some(path) => Configuration::from_file(path),
-            None => Configuration::from_flags(flags),
-        }
+        let (effective, _) = loaded::read(flags)?.configuration.effective();
+        ipvs::excluded(&effective).map_err(|complaint| Error::Invalid(Complaints(vec![complaint])))
     }
 
     /// Options of nftables mode.
@@ -164,134 +169,62 @@ impl Settings {
         (settings, Schedulers::new(&self.ipvs.scheduler))
     }
 
-    fn new(configuration: &Configuration, flags: &Flags) -> Result<Settings, Error> {
-        let mut advice = Vec::new();
-        let mode = proxy_mode(&configuration.mode, &mut advice)?;
-        let section = Section::in_force(mode, configuration);
+    /// From a configuration in effect. All complaints about it come at once.
+    pub(crate) fn new(
+        effective: &Configuration,
+        flags: &Flags,
+        mut advice: Vec<String>,
+    ) -> Result<Settings, Error> {
+        let mut complaints = Complaints::default();
+        let c = &mut complaints;
+        let mode = checks::mode(&effective.mode, c);
+        let section = Section::in_force(mode, effective);
+        checks::besides(effective, c);
+        let (sync_period, min_sync_period) = section.periods(c);
+        let ipvs_mode = mode == ProxyMode::Ipvs;
         let plan = Options {
-            node_name: node_name(configuration, flags)?.into(),
-            detect_local: detect_local(configuration)?,
+            node_name: checks::node_name(&effective.hostname_override, c).into(),
+            detect_local: checks::detect_local(effective, c),
             masquerade_all: section.masquerade_all,
-            node_port_addresses: node_port_addresses(mode, configuration)?,
-            schedulers: if mode == ProxyMode::Ipvs { kubeweir_ipvs::schedulers::KNOWN } else { &[] },
-            weights: mode == ProxyMode::Ipvs,
+            node_port_addresses: checks::node_port_addresses(effective, c),
+            schedulers: if ipvs_mode { kubeweir_ipvs::schedulers::KNOWN } else { &[] },
+            weights: ipvs_mode,
+            external_ips: gates::is_on(&effective.feature_gates, gates::EXTERNAL_IPS),
         };
-        let (sync_period, min_sync_period) = section.periods()?;
-        Ok(Settings {
+        advice.extend(checks::sanity(effective));
+        let idle = fields::without_effect(effective, mode);
+        if !idle.is_empty() {
+            advice.push(format!("without an effect in mode {mode}: {}", idle.join(", ")));
+        }
+        let settings = Settings {
             plan,
             mode,
             // What the sections of other modes say does not count, and may be wrong.
-            ipvs: if mode == ProxyMode::Ipvs {
-                Ipvs::new(configuration)?
-            } else {
-                Ipvs::elsewhere(configuration)
-            },
-            masquerade_mark: section.masquerade_mark()?,
-            source: source(configuration, flags),
-            service_counters: configuration.service_counters,
-            all_nodes: mode == ProxyMode::Ipvs,
-            healthz: bind_address(
-                "healthzBindAddress",
-                &configuration.healthz_bind_address,
-                HEALTHZ,
-                HEALTHZ_PORT,
-            )?,
-            metrics: bind_address(
-                "metricsBindAddress",
-                &configuration.metrics_bind_address,
-                METRICS,
-                METRICS_PORT,
-            )?,
-            bind_hard_fail: configuration.bind_address_hard_fail,
+            ipvs: if ipvs_mode { Ipvs::new(effective, c) } else { Ipvs::elsewhere(effective) },
+            masquerade_mark: section.masquerade_mark(c),
+            source: source(effective, flags),
+            service_counters: effective.service_counters,
+            all_nodes: ipvs_mode,
+            healthz: checks::server("healthzBindAddress", &effective.healthz_bind_address, c),
+            metrics: checks::server("metricsBindAddress", &effective.metrics_bind_address, c),
+            bind_hard_fail: effective.bind_address_hard_fail,
             sync_period,
             min_sync_period,
+            conntrack: checks::conntrack(&effective.conntrack, c),
+            oom_score_adj: checks::oom_score_adj(effective.oom_score_adj, c),
+            bind_address: checks::bind_address(&effective.bind_address, c),
+            init_only: flags.init_only.unwrap_or_default(),
+            config_sync_period: effective.config_sync_period.unsigned(),
+            enable_profiling: effective.enable_profiling,
+            logging: effective.logging.clone(),
+            shown: Arc::new(Shown {
+                configuration: effective.object(),
+                flags: flags::in_effect(flags, effective),
+            }),
             advice,
-        })
+        };
+        if complaints.0.is_empty() { Ok(settings) } else { Err(Error::Invalid(complaints)) }
     }
-}
-
-/// What every mode has settings for, from the section that counts in this one.
-struct Section {
-    masquerade_bit: Option<u8>,
-    masquerade_bit_field: &'static str,
-    masquerade_all: bool,
-    sync_period: Duration,
-    min_sync_period: Duration,
-    min_sync_period_field: &'static str,
-}
-
-impl Section {
-    /// IPVS mode masquerades by the section of iptables mode, as in kube-proxy
-    /// (`pkg/proxy/apis/config/v1alpha1/conversion.go`).
-    fn in_force(mode: ProxyMode, configuration: &Configuration) -> Section {
-        let Configuration { nftables, iptables, ipvs, .. } = configuration;
-        match mode {
-            ProxyMode::Nftables => Section {
-                masquerade_bit: nftables.masquerade_bit,
-                masquerade_bit_field: "nftables.masqueradeBit",
-                masquerade_all: nftables.masquerade_all,
-                sync_period: nftables.sync_period,
-                min_sync_period: nftables.min_sync_period,
-                min_sync_period_field: "nftables.minSyncPeriod",
-            },
-            ProxyMode::Ipvs => Section {
-                masquerade_bit: iptables.masquerade_bit,
-                masquerade_bit_field: "iptables.masqueradeBit",
-                masquerade_all: iptables.masquerade_all,
-                sync_period: ipvs.sync_period,
-                min_sync_period: ipvs.min_sync_period,
-                min_sync_period_field: "ipvs.minSyncPeriod",
-            },
-        }
-    }
-
-    fn masquerade_mark(&self) -> Result<u32, Error> {
-        let bit = self.masquerade_bit.unwrap_or(MASQUERADE_BIT);
-        let mark = 1_u32.checked_shl(u32::from(bit));
-        mark.ok_or_else(|| invalid(self.masquerade_bit_field, format!("{bit} is not within 0 to 31")))
-    }
-
-    /// The longest and the shortest.
-    fn periods(&self) -> Result<(Duration, Duration), Error> {
-        let (longest, shortest) = (or_default(self.sync_period, SYNC_PERIOD), self.min_sync_period);
-        if shortest > longest {
-            let reason = format!("{shortest:?} is longer than syncPeriod {longest:?}");
-            return Err(invalid(self.min_sync_period_field, reason));
-        }
-        Ok((longest, shortest))
-    }
-}
-
-fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
-    Error::Invalid { field, reason: reason.into() }
-}
-
-fn or_default(duration: Duration, default: Duration) -> Duration {
-    if duration.is_zero() { default } else { duration }
-}
-
-fn proxy_mode(name: &str, advice: &mut Vec<String>) -> Result<ProxyMode, Error> {
-    if let "" | "iptables" = name {
-        advice.push(format!("mode {name:?} is not offered: nftables is used instead"));
-        return Ok(ProxyMode::Nftables);
-    }
-    name.parse().map_err(|error: UnknownMode| invalid("mode", error.to_string()))
-}
-
-/// Node names are lower case.
-fn node_name(configuration: &Configuration, flags: &Flags) -> Result<String, Error> {
-    let given = flags.hostname_override.as_ref().unwrap_or(&configuration.hostname_override);
-    let name = match given.as_str() {
-        "" => nix::unistd::gethostname()
-            .map_err(|error| {
-                invalid("hostnameOverride", format!("not given, and the host has no name: {error}"))
-            })?
-            .to_string_lossy()
-            .into_owned(),
-        given => given.to_owned(),
-    };
-    let name = name.trim().to_lowercase();
-    if name.is_empty() { Err(invalid("hostnameOverride", "is blank")) } else { Ok(name) }
 }
 
 fn source(configuration: &Configuration, flags: &Flags) -> Source {
@@ -300,72 +233,6 @@ fn source(configuration: &Configuration, flags: &Flags) -> Source {
     }
     let kubeconfig = Some(&configuration.client_connection.kubeconfig).filter(|path| !path.is_empty());
     Source::Api { kubeconfig: kubeconfig.map(PathBuf::from), master: flags.master.clone() }
-}
-
-fn prefixes(
-    field: &'static str,
-    entries: impl Iterator<Item = impl AsRef<str>>,
-) -> Result<Vec<IpNet>, Error> {
-    let parse = |entry: &str| entry.parse().map_err(|_| invalid(field, format!("{entry:?} is not a prefix")));
-    entries.map(|entry| parse(entry.as_ref().trim())).collect()
-}
-
-fn detect_local(configuration: &Configuration) -> Result<DetectLocal, Error> {
-    let given = |field, text: &String| match text.as_str() {
-        "" => Err(invalid(field, "is required by detectLocalMode")),
-        text if text.len() > LONGEST_INTERFACE => Err(invalid(
-            field,
-            format!("{text:?} is longer than an interface's name can be, {LONGEST_INTERFACE}"),
-        )),
-        text if text.contains(|c: char| c.is_whitespace() || "/:\"*".contains(c)) => {
-            Err(invalid(field, format!("{text:?} is no name of an interface")))
-        }
-        text => Ok(text.into()),
-    };
-    match configuration.detect_local_mode.as_str() {
-        "" | "ClusterCIDR" => Ok(DetectLocal::ClusterCidr(cluster_cidrs(&configuration.cluster_cidr)?)),
-        "NodeCIDR" => Ok(DetectLocal::NodeCidr),
-        "BridgeInterface" => {
-            let name = given("detectLocal.bridgeInterface", &configuration.detect_local.bridge_interface)?;
-            Ok(DetectLocal::BridgeInterface(name))
-        }
-        "InterfaceNamePrefix" => {
-            let prefix =
-                given("detectLocal.interfaceNamePrefix", &configuration.detect_local.interface_name_prefix)?;
-            Ok(DetectLocal::InterfaceNamePrefix(prefix))
-        }
-        other => Err(invalid("detectLocalMode", format!("{other:?} is not known"))),
-    }
-}
-
-/// One prefix, or one of each family.
-fn cluster_cidrs(text: &str) -> Result<Vec<IpNet>, Error> {
-    let prefixes = prefixes("clusterCIDR", text.split(',').filter(|entry| !entry.trim().is_empty()))?;
-    let v4 = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4()).count();
-    if v4 > 1 || prefixes.len() - v4 > 1 {
-        return Err(invalid("clusterCIDR", "more than one prefix of a family"));
-    }
-    Ok(prefixes)
-}
-
-/// Where nothing is said, kube-proxy's modes differ.
-fn node_port_addresses(mode: ProxyMode, configuration: &Configuration) -> Result<NodePortOption, Error> {
-    let entries = &configuration.node_port_addresses;
-    let field = "nodePortAddresses";
-    match entries.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] if mode == ProxyMode::Ipvs => Ok(NodePortOption::All),
-        [] | ["primary"] => Ok(NodePortOption::Primary),
-        several if several.contains(&"primary") => Err(invalid(field, "primary stands alone")),
-        several => Ok(NodePortOption::Within(prefixes(field, several.iter())?)),
-    }
-}
-
-/// An address with or without a port.
-fn bind_address(field: &'static str, text: &str, default: &str, port: u16) -> Result<SocketAddr, Error> {
-    let text = if text.is_empty() { default } else { text };
-    let bare = || text.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, port));
-    let parsed = text.parse().ok().or_else(bare);
-    parsed.ok_or_else(|| invalid(field, format!("{text:?} is not an address with or without a port")))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Options {
     pub schedulers: &'static [&'static str],
     /// Whether the mode in force can prefer some endpoints to others. Otherwise all have weight 1.
     pub weights: bool,
+    /// Whether Services have their `externalIPs`; otherwise these are ignored.
+    pub external_ips: bool,
 }
 
 /// `detectLocalMode` with its parameter.
@@ -55,6 +57,7 @@ impl Options {
             node_port_addresses: NodePortOption::Primary,
             schedulers: &[],
             weights: false,
+            external_ips: true,
         }
     }
 }

@@ -52,6 +52,11 @@ impl Planner {
         }
     }
 
+    /// Replaces the options. The next update looks at whatever depends on them.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
     /// The latest plan.
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -31,6 +31,8 @@ pub struct Context {
     pub schedulers: &'static [&'static str],
     /// Whether slices may give their endpoints weights.
     pub weights: bool,
+    /// Whether Services have their `externalIPs`.
+    pub external_ips: bool,
 }
 
 impl Context {
@@ -42,6 +44,7 @@ impl Context {
             internal_masquerade: node.internal_masquerade,
             schedulers: options.schedulers,
             weights: options.weights,
+            external_ips: options.external_ips,
         }
     }
 }
@@ -142,7 +145,7 @@ fn port_plan(
         let frontend = routes.external(FrontendAddress::Ip(ip), port.port);
         frontends.push(Frontend { allowed_sources: allowed.clone(), ..frontend });
     }
-    for ip in each_of(&service.external_ips, family) {
+    for ip in each_of(&service.external_ips, family).filter(|_| context.external_ips) {
         frontends.push(routes.external(FrontendAddress::Ip(ip), port.port));
     }
     if port.node_port != 0 {

@@ -32,13 +32,13 @@ pub fn explain(options: &Explain) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(metrics: SocketAddr, question: &Question) -> anyhow::Result<String> {
+fn ask(metrics: Option<SocketAddr>, question: &Question) -> anyhow::Result<String> {
     ask_daemon(metrics, &format!("/explain?{}", question.to_query()))
 }
 
-/// A page of the daemon that serves this address.
-pub(super) fn ask_daemon(metrics: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let address = reachable(metrics);
+/// A page of the daemon that serves this address, if it serves any.
+pub(super) fn ask_daemon(metrics: Option<SocketAddr>, path: &str) -> anyhow::Result<String> {
+    let address = reachable(metrics.context("the daemon serves no metrics address")?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, text) = runtime.block_on(get(address, path)).with_context(|| {
         format!("no daemon answers on {address}; name a directory with --manifests to do without")

@@ -45,7 +45,7 @@ fn cells((name, rates): (String, [f64; 5])) -> Vec<String> {
     std::iter::once(name).chain(rates.map(|rate| format!("{rate:.1}"))).collect()
 }
 
-fn read(metrics: SocketAddr) -> anyhow::Result<Page> {
+fn read(metrics: Option<SocketAddr>) -> anyhow::Result<Page> {
     let text = ask_daemon(metrics, "/metrics")?;
     Page::read(&text).context("the daemon does not count: start it with --service-counters")
 }

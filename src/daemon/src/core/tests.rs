@@ -292,3 +292,30 @@ fn balancers_are_told_of_what_is_in_force_and_not_before() {
     core.take(Event::Cluster(ClusterEvent::ServiceGone(plain.name.clone())), now);
     assert_eq!(sync(&mut core).health_ports.close.len(), 1);
 }
+
+#[test]
+fn other_settings_are_planned_by_at_once() {
+    let (mut core, now) = (core(), Instant::now());
+    let external = |service: ClusterEvent| match service {
+        ClusterEvent::Service(service, version) => {
+            let external_ips = [IpAddr::from([203, 0, 113, 1])].into();
+            ClusterEvent::Service(Arc::new(Service { external_ips, ..(*service).clone() }), version)
+        }
+        other => other,
+    };
+    complete(&mut core, now, vec![external(service("a", 1))]);
+    assert!(sync(&mut core).outcome.is_ok());
+    assert_eq!((rejected(&mut core), core.due(now + SECOND) <= Some(now + SECOND)), (2, false));
+    let flags = crate::cli::Flags {
+        hostname_override: Some("node".into()),
+        feature_gates: Some("AllowServiceExternalIPs=false".into()),
+        iptables_sync_period: Some("7s".into()),
+        ..crate::cli::Flags::default()
+    };
+    let settings = Settings::from_flags(&flags).unwrap();
+    core.take(Event::Settings(Box::new(settings)), now);
+    assert!(core.due(now + SECOND).is_some_and(|due| due <= now + SECOND));
+    assert!(sync(&mut core).outcome.is_ok());
+    assert_eq!(rejected(&mut core), 1);
+    assert_eq!(core.pace.longest_retry(), 7 * SECOND);
+}

@@ -58,6 +58,12 @@ fn no_device() -> Option<Problem> {
     }
 }
 
+/// Sets the timeouts once more, after they changed. Those that are 0 now stay as they were.
+pub(crate) fn renew_timeouts(settings: &Ipvs) -> anyhow::Result<()> {
+    let mut client = Client::open().context("IPVS cannot be reached")?;
+    set_timeouts(&mut client, settings)
+}
+
 /// Timeouts hold for the whole network namespace; 0 keeps what there is. Parts of a second count as one.
 fn set_timeouts(client: &mut Client, settings: &Ipvs) -> anyhow::Result<()> {
     let seconds = |time: std::time::Duration| {

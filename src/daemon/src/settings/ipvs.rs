@@ -5,8 +5,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use kubeweir_ipvs::schedulers::KNOWN;
 
-use super::{Error, invalid, prefixes};
-use crate::configuration::Configuration;
+use super::checks::{not_negative, prefixes};
+use crate::configuration::{Complaint, Complaints, Configuration};
 
 /// For a Service that asks for none, as in kube-proxy.
 const SCHEDULER: &str = "rr";
@@ -48,36 +48,35 @@ impl Default for Ipvs {
 
 impl Ipvs {
     /// Of another mode, which removes virtual servers that it finds, but not these.
-    pub(super) fn elsewhere(configuration: &Configuration) -> Ipvs {
-        Ipvs { exclude_cidrs: excluded(configuration).unwrap_or_default(), ..Ipvs::default() }
+    pub(super) fn elsewhere(effective: &Configuration) -> Ipvs {
+        Ipvs { exclude_cidrs: excluded(effective).unwrap_or_default(), ..Ipvs::default() }
     }
 
-    pub(super) fn new(configuration: &Configuration) -> Result<Ipvs, Error> {
-        let given = &configuration.ipvs;
-        Ok(Ipvs {
-            scheduler: scheduler(&given.scheduler)?,
-            exclude_cidrs: excluded(configuration)?,
+    pub(super) fn new(effective: &Configuration, c: &mut Complaints) -> Ipvs {
+        let given = &effective.ipvs;
+        Ipvs {
+            scheduler: c.check(scheduler(&given.scheduler)),
+            exclude_cidrs: c.check(excluded(effective)),
             strict_arp: given.strict_arp,
-            tcp_timeout: given.tcp_timeout,
-            tcp_fin_timeout: given.tcp_fin_timeout,
-            udp_timeout: given.udp_timeout,
-            drain_timeout: given.drain_timeout.unwrap_or(DRAIN_TIMEOUT),
-        })
-    }
-}
-
-pub(super) fn excluded(configuration: &Configuration) -> Result<Vec<IpNet>, Error> {
-    let given = prefixes("ipvs.excludeCIDRs", configuration.ipvs.exclude_cidrs.iter())?;
-    Ok(given.iter().map(IpNet::trunc).collect())
-}
-
-fn scheduler(given: &str) -> Result<String, Error> {
-    match given {
-        "" => Ok(SCHEDULER.to_owned()),
-        known if KNOWN.contains(&known) => Ok(known.to_owned()),
-        other => {
-            let known = KNOWN.join(", ");
-            Err(invalid("ipvs.scheduler", format!("{other:?} is not known: it can be one of {known}")))
+            tcp_timeout: not_negative("ipvs.tcpTimeout", given.tcp_timeout, c),
+            tcp_fin_timeout: not_negative("ipvs.tcpFinTimeout", given.tcp_fin_timeout, c),
+            udp_timeout: not_negative("ipvs.udpTimeout", given.udp_timeout, c),
+            drain_timeout: match given.drain_timeout {
+                Some(timeout) => not_negative("ipvs.drainTimeout", timeout, c),
+                None => DRAIN_TIMEOUT,
+            },
         }
     }
+}
+
+pub(super) fn excluded(effective: &Configuration) -> Result<Vec<IpNet>, Complaint> {
+    prefixes("ipvs.excludeCIDRs", effective.ipvs.exclude_cidrs.iter())
+}
+
+fn scheduler(given: &str) -> Result<String, Complaint> {
+    if KNOWN.contains(&given) {
+        return Ok(given.to_owned());
+    }
+    let why = format!("must be one of {}", KNOWN.join(", "));
+    Err(Complaint::invalid("ipvs.scheduler", &given, why))
 }

@@ -32,6 +32,7 @@ fn allowed(ranges: &[&str]) -> [String; 2] {
         internal_masquerade: [Clients::NONE; 2],
         schedulers: &[],
         weights: false,
+        external_ips: true,
     };
     Family::ALL.map(|family| match allowed_sources(&balanced(ranges), family, &context) {
         None => "everybody".to_owned(),
@@ -179,4 +180,16 @@ fn under_policy_local_alone_the_far_ones_are_others() {
     let plan = planned(&service, &[&slice], &Options::for_node("node"));
     assert_eq!(*plan.ports[0].others, ["10.244.0.2:8080".parse().unwrap()]);
     assert!(plan.ports[1].others.is_empty(), "the other family has no endpoints");
+}
+
+#[test]
+fn external_addresses_can_be_ignored() {
+    let service = Service { external_ips: ["203.0.113.9".parse().unwrap()].into(), ..balanced(&[]) };
+    let addresses = |external_ips| {
+        let plan = planned(&service, &[], &Options { external_ips, ..Options::for_node("node") });
+        let at =
+            |frontend: &Frontend| frontend.address == FrontendAddress::Ip("203.0.113.9".parse().unwrap());
+        plan.ports.iter().flat_map(|port| port.frontends.iter()).filter(|frontend| at(frontend)).count()
+    };
+    assert_eq!((addresses(true), addresses(false)), (1, 0));
 }

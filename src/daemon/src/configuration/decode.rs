@@ -1,0 +1,246 @@
+//! Reading a file: strictly, and where only strictness objects, leniently, naming what was passed over.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
+
+use super::{API_VERSION, Configuration, Error, KIND};
+
+/// A configuration as written, and what was passed over in the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// Fields that nobody knows, by their path.
+    pub unknown: Vec<String>,
+    /// Fields that are there more than once, by their path: the last counts.
+    pub duplicate: Vec<String>,
+}
+
+impl Decoded {
+    /// What was passed over, in one sentence.
+    pub fn passed_over(&self) -> Option<String> {
+        let named = |what: &str, paths: &[String]| {
+            (!paths.is_empty()).then(|| format!("{what} {}", paths.join(", ")))
+        };
+        let named = [named("unknown fields", &self.unknown), named("duplicate fields", &self.duplicate)];
+        let named: Vec<String> = named.into_iter().flatten().collect();
+        (!named.is_empty()).then(|| format!("the configuration was decoded leniently: {}", named.join("; ")))
+    }
+}
+
+impl Configuration {
+    /// Reads a file, YAML or JSON.
+    pub fn from_file(path: &Path) -> Result<Decoded, Error> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
+        Configuration::from_text(&text).map_err(|reason| Error::Invalid { path: shown, reason })
+    }
+
+    /// Reads a file's text; the error says what is wrong, and of which field or in which line.
+    pub fn from_text(text: &str) -> Result<Decoded, String> {
+        let (mut object, duplicate) = tree(text)?;
+        header(&object)?;
+        let mut unknown = Vec::new();
+        unknown_fields(&object, &Configuration::default().object(), "", &mut unknown);
+        without_nulls(&mut object);
+        let configuration = serde_path_to_error::deserialize(object)
+            .map_err(|error| format!("{KIND}.{}: {}", error.path(), error.inner()))?;
+        Ok(Decoded { configuration, unknown, duplicate })
+    }
+}
+
+fn header(object: &Value) -> Result<(), String> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if (api_version, kind) != (API_VERSION, KIND) {
+        return Err(format!("expected {KIND} of {API_VERSION}, found {kind:?} of {api_version:?}"));
+    }
+    Ok(())
+}
+
+/// Names fields that are not among the known ones. Maps whose keys are free, and lists, hold none.
+fn unknown_fields(given: &Value, known: &Value, at: &str, found: &mut Vec<String>) {
+    let (Some(given), Some(known)) = (given.as_object(), known.as_object()) else { return };
+    for (name, value) in given {
+        let path = join(at, name);
+        match known.get(name) {
+            None => found.push(path),
+            Some(_) if path == "featureGates" => {}
+            Some(known) => unknown_fields(value, known, &path, found),
+        }
+    }
+}
+
+/// Null means that nothing is said, of whatever type a field is.
+fn without_nulls(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+        fields.values_mut().for_each(without_nulls);
+    }
+}
+
+fn join(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+/// A document as a tree, and the paths of keys that it has more than once.
+fn tree(text: &str) -> Result<(Value, Vec<String>), String> {
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+    let mut duplicate = Vec::new();
+    let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |source| {
+        Tree { at: String::new(), duplicate: &mut duplicate }.deserialize(source)
+    });
+    Ok((value.map_err(|error| error.to_string())?, duplicate))
+}
+
+/// Takes anything, and keeps the last of several values for a key.
+struct Tree<'a> {
+    at: String,
+    duplicate: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        source.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        let at = format!("{}[]", self.at);
+        while let Some(item) =
+            items.next_element_seed(Tree { at: at.clone(), duplicate: &mut *self.duplicate })?
+        {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            let at = join(&self.at, &name);
+            let value = entries.next_value_seed(Tree { at: at.clone(), duplicate: &mut *self.duplicate })?;
+            if fields.insert(name, value).is_some() && !self.duplicate.contains(&at) {
+                self.duplicate.push(at);
+            }
+        }
+        Ok(fields.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::values::GoDuration;
+
+    const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+    fn read(fields: &str) -> Result<Decoded, String> {
+        Configuration::from_text(&format!("{HEAD}{fields}"))
+    }
+
+    #[test]
+    fn what_is_unknown_or_there_twice_is_passed_over_and_named() {
+        let decoded =
+            read("mode: ipvs\nmode: nftables\nshiny: {new: 1}\nipvs: {strictARP: true, strictArp: false}\n")
+                .unwrap();
+        assert_eq!(decoded.configuration.mode, "nftables");
+        assert!(decoded.configuration.ipvs.strict_arp);
+        assert_eq!(
+            decoded.passed_over().unwrap(),
+            "the configuration was decoded leniently: unknown fields ipvs.strictArp, shiny; duplicate fields mode"
+        );
+        assert_eq!(read("mode: ipvs\n").unwrap().passed_over(), None);
+    }
+
+    #[test]
+    fn null_means_that_nothing_is_said_whatever_the_field_is() {
+        let known = Configuration::default().object();
+        let names =
+            known.as_object().unwrap().keys().filter(|name| !["apiVersion", "kind"].contains(&name.as_str()));
+        let lines: Vec<String> = names.map(|name| format!("{name}: null\n")).collect();
+        assert_eq!(read(&lines.concat()).unwrap(), Decoded::default());
+    }
+
+    #[test]
+    fn what_is_not_a_configuration_is_refused_with_the_place() {
+        assert!(Configuration::from_text("kind: Pod\n").unwrap_err().contains("found \"Pod\""));
+        assert!(Configuration::from_text("").unwrap_err().contains("found \"\""));
+        assert!(read("mode: [").unwrap_err().contains('3'), "the line");
+        for (fields, path) in [
+            ("nftables: {syncPeriod: soon}\n", "KubeProxyConfiguration.nftables.syncPeriod: \"soon\""),
+            ("mode: 5\n", "KubeProxyConfiguration.mode: "),
+            ("conntrack: {min: many}\n", "KubeProxyConfiguration.conntrack.min: "),
+            (
+                "logging: {options: {json: {infoBufferSize: 1Q}}}\n",
+                "KubeProxyConfiguration.logging.options.json.infoBufferSize: ",
+            ),
+        ] {
+            let error = read(fields).unwrap_err();
+            assert!(error.starts_with(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn how_often_logs_are_flushed_may_be_a_number() {
+        for (text, duration) in
+            [("0", GoDuration(0)), ("5000000000", GoDuration::seconds(5)), ("7s", GoDuration::seconds(7))]
+        {
+            let decoded = read(&format!("logging: {{flushFrequency: {text}}}\n")).unwrap();
+            assert_eq!(decoded.configuration.logging.flush_frequency.0, duration);
+        }
+    }
+
+    #[test]
+    fn json_is_read_too() {
+        let text = Configuration { mode: "ipvs".into(), ..Configuration::default() }.object().to_string();
+        assert_eq!(Configuration::from_text(&text).unwrap().configuration.mode, "ipvs");
+    }
+}
