@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
+//! [`host`], [`sysctl`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`metrics`], [`http`], and the commands.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,11 +20,13 @@ mod event;
 pub mod health;
 pub mod host;
 pub mod http;
+mod init;
 pub mod ipvs;
 pub mod leftovers;
 pub mod logging;
 pub mod metrics;
 pub mod mode;
+mod oom;
 pub mod pace;
 pub mod prerequisites;
 mod publisher;
@@ -34,6 +36,7 @@ pub mod run;
 pub mod settings;
 pub mod shown;
 mod source;
+pub mod sysctl;
 mod told;
 
 pub use event::Event;

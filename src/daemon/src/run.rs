@@ -22,15 +22,18 @@ use crate::core::Core;
 use crate::health::Health;
 use crate::host;
 use crate::http::Pages;
+use crate::init;
 use crate::ipvs;
 use crate::leftovers::Takeover;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
+use crate::oom;
 use crate::pace::Pace;
 use crate::publisher::Publisher;
 use crate::recorder::Recorder;
 use crate::settings::{ProxyMode, Settings, Source};
 use crate::source;
+use crate::sysctl;
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
@@ -39,9 +42,15 @@ const FOLD: usize = 16_384;
 
 /// Runs the daemon until `stop` resolves or something fails that cannot be retried. What is programmed stays.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    if settings.init_only {
+        return init::run(&settings);
+    }
+    let tracking = sysctl::conntrack::start(&settings.conntrack).map_err(Into::into);
     match settings.mode {
-        ProxyMode::Nftables => run_with(nftables(&settings)?, settings, stop).await,
-        ProxyMode::Ipvs => run_with(ipvs::start::mode(&settings)?, settings, stop).await,
+        ProxyMode::Nftables => run_with(init::both(tracking, nftables(&settings))?, settings, stop).await,
+        ProxyMode::Ipvs => {
+            run_with(init::both(tracking, ipvs::start::mode(&settings))?, settings, stop).await
+        }
     }
 }
 
@@ -50,6 +59,7 @@ async fn run_with<M: Mode + Send + 'static>(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    tokio::spawn(oom::adjust(settings.oom_score_adj));
     for advice in &settings.advice {
         warn!(advice);
     }
@@ -102,8 +112,7 @@ fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
 }
 
 fn nftables(settings: &Settings) -> anyhow::Result<Nftables<Client>> {
-    let client = Client::open().context("nf_tables cannot be reached")?;
-    Ok(Nftables::new(client, settings.nftables()))
+    Ok(Nftables::new(init::nftables()?, settings.nftables()))
 }
 
 fn pace(settings: &Settings) -> Pace {

@@ -178,8 +178,10 @@ impl Settings {
         let mut advice = Vec::new();
         let mode = proxy_mode(&configuration.mode, &mut advice)?;
         let section = Section::in_force(mode, configuration);
+        let node_address = ip_address("bindAddress", &configuration.bind_address)?;
         let plan = Options {
             node_name: node_name(configuration, flags)?.into(),
+            node_address: Some(node_address).filter(|address| !address.is_unspecified()),
             detect_local: detect_local(configuration)?,
             masquerade_all: section.masquerade_all,
             node_port_addresses: node_port_addresses(mode, configuration)?,
@@ -216,7 +218,7 @@ impl Settings {
             min_sync_period,
             conntrack: conntrack(&configuration.conntrack)?,
             oom_score_adj: oom_score_adj(configuration.oom_score_adj)?,
-            bind_address: ip_address("bindAddress", &configuration.bind_address)?,
+            bind_address: node_address,
             init_only: flags.init_only.unwrap_or_default(),
             advice,
         })
