@@ -36,6 +36,8 @@ pub const SUITES: &[Suite] = &[
     Suite { ignored: true, ..Suite::of("ipvs_switch") },
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
+    Suite::of("confined"),
+    Suite::of("node"),
     Suite { ending: "::routed", ..Suite::of("packets") },
     Suite { name: "everywhere", always: false, ..Suite::of("packets") },
     Suite { name: "nftables", ending: "::routed", always: false, environment: &[], ..Suite::of("packets") },
