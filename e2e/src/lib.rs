@@ -2,6 +2,7 @@
 //! outcome that they must have.
 //!
 //! Reading order: [`topology`] (nodes, pods, the world outside), [`api`] (the stand-in), [`proxy`] (what is under test),
+//! [`confined`] (the same as a container without privileges),
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
 //! packets on paper), [`offload`] (checksums that somebody looks at), [`guest`] (tests under other kernels).
 //!
@@ -12,6 +13,7 @@
 #![expect(clippy::missing_panics_doc, reason = "every function of a test bench may end the test")]
 
 pub mod api;
+pub mod confined;
 pub mod flows;
 pub mod generate;
 pub mod guest;

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::confined::{self, User};
 use crate::http;
 use crate::topology::POD_PREFIXES;
 
@@ -82,6 +83,22 @@ impl Proxy {
         let mut tracer = Command::new("strace");
         tracer.args(["-D", "-f", "-e", &format!("trace={calls}"), "-o"]).arg(to);
         Proxy::start(node, tracer.arg(command.get_program()).args(command.get_args()), directory)
+    }
+
+    /// Ours, confined, as the main container of a pod. What takes privileges was done before by `--init-only`, as in the pod's
+    /// first container; that may fail the test.
+    pub fn confined(node: &Namespace, ours: &Ours<'_>, user: User) -> Proxy {
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        let command = self::ours(ours.name, &ours.flags);
+        let mut first = Command::new(command.get_program());
+        first.args(command.get_args()).arg("--init-only");
+        let prepared = node.run(|| first.output()).unwrap().unwrap();
+        let said = String::from_utf8_lossy(&prepared.stderr);
+        assert!(prepared.status.success(), "{first:?}: {said}");
+        let proxy = Proxy::start(node, &mut confined::confined(&command, user), directory);
+        proxy.wait_for_log("running");
+        confined::check(proxy.id(), user);
+        proxy
     }
 
     fn start(node: &Namespace, command: &mut Command, directory: TempDir) -> Proxy {

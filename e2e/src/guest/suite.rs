@@ -38,6 +38,8 @@ pub const SUITES: &[Suite] = &[
     Suite::of("leftovers"),
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
+    Suite::of("confined"),
+    Suite::of("node"),
     Suite { ending: "::routed", ..Suite::of("packets") },
     Suite { name: "everywhere", always: false, ..Suite::of("packets") },
     Suite { name: "nftables", ending: "::routed", always: false, environment: &[], ..Suite::of("packets") },

@@ -14,6 +14,8 @@ pub struct Store {
     /// Kinds whose initial list has ended.
     complete: BTreeSet<Kind>,
     lists: Lists,
+    /// The Node that is gone, until there is another with addresses and pod prefixes of its own.
+    lost: Option<Arc<Node>>,
     versions: Versions,
 }
 
@@ -119,6 +121,7 @@ impl Store {
             }
             Event::Node(node) => {
                 self.lists.node = self.lists.node.map(|_| true);
+                let node = self.with_what_holds_on(node);
                 self.snapshot.set_node(Some(node))
             }
             Event::OtherNode(node, addresses) => {
@@ -151,7 +154,25 @@ impl Store {
     /// to send nothing new.
     fn lose_node(&mut self) -> Changed {
         let last = self.snapshot.node().map(|node| Arc::new(Node { leaving: true, ..node.clone() }));
+        self.lost.clone_from(&last);
         self.snapshot.set_node(last)
+    }
+
+    /// A Node that is registered anew gets its addresses and its pod prefixes later, usually the same. Until then it has those
+    /// of the one that is gone.
+    fn with_what_holds_on(&mut self, node: Arc<Node>) -> Arc<Node> {
+        let Some(lost) = &self.lost else { return node };
+        let mut held = (*node).clone();
+        if held.addresses.is_empty() {
+            held.addresses.clone_from(&lost.addresses);
+        }
+        if held.pod_cidrs.is_empty() {
+            held.pod_cidrs.clone_from(&lost.pod_cidrs);
+        }
+        if held == *node {
+            self.lost = None;
+        }
+        Arc::new(held)
     }
 
     fn begin(&mut self, kind: Kind) -> Changed {
@@ -286,6 +307,28 @@ mod tests {
             let kept = Node { leaving: true, ..node.clone() };
             assert_eq!(store.snapshot().unwrap().node(), Some(&kept));
         }
+    }
+
+    #[test]
+    fn a_node_that_is_registered_anew_has_what_the_former_had_until_it_has_its_own() {
+        let mut store = Store::default();
+        end_all(&mut store, &Kind::ALL);
+        let with = |last: Option<u8>, prefix: Option<&str>| Node {
+            addresses: last.map(|last| IpAddr::from([192, 0, 2, last])).into_iter().collect(),
+            pod_cidrs: prefix.map(|prefix| prefix.parse().unwrap()).into_iter().collect(),
+            ..Node::default()
+        };
+        let former = with(Some(1), Some("10.244.1.0/24"));
+        store.apply(Event::Node(Arc::new(former.clone())));
+        store.apply(Event::NodeGone);
+        let mut take = |node: Node| {
+            store.apply(Event::Node(Arc::new(node)));
+            store.snapshot().unwrap().node().unwrap().clone()
+        };
+        assert_eq!(take(with(None, None)), former);
+        assert_eq!(take(with(Some(2), None)), with(Some(2), Some("10.244.1.0/24")));
+        assert_eq!(take(with(Some(2), Some("10.244.2.0/24"))), with(Some(2), Some("10.244.2.0/24")));
+        assert_eq!(take(with(None, None)), with(None, None), "it had its own, and they were taken from it");
     }
 
     fn addresses(last: u8) -> Arc<[IpAddr]> {

@@ -249,7 +249,9 @@ impl<M: Mode> Core<M> {
         Standing {
             waiting_since: self.waiting.since,
             awaited: self.store.awaited().collect(),
-            eligible: node.is_some_and(|node| !node.leaving),
+            // Without pod prefixes where pods are told by them, it is no node for traffic yet.
+            eligible: node.is_some_and(|node| !node.leaving)
+                && !self.planner.plan().node.findings.contains(&Finding::PodPrefixesUnknown),
             pending: self.waiting.counts,
         }
     }

@@ -5,7 +5,7 @@
 //! decided here.
 //!
 //! Reading order: [`settings`], [`core`], [`pace`], [`mode`], [`prerequisites`], [`leftovers`], [`run`], [`reload`], then the doors:
-//! [`host`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`healthports`], [`metrics`], [`http`], [`state`], [`counters`], and the
+//! [`host`], [`sysctl`], [`ipvs`], [`conntrack`], [`recorder`], [`health`], [`healthports`], [`metrics`], [`http`], [`state`], [`counters`], and the
 //! commands.
 
 #![forbid(unsafe_code)]
@@ -23,11 +23,13 @@ pub mod health;
 pub mod healthports;
 pub mod host;
 pub mod http;
+mod init;
 pub mod ipvs;
 pub mod leftovers;
 pub mod logging;
 pub mod metrics;
 pub mod mode;
+mod oom;
 pub mod pace;
 pub mod prerequisites;
 mod publisher;
@@ -39,6 +41,7 @@ pub mod settings;
 pub mod shown;
 mod source;
 pub mod state;
+pub mod sysctl;
 mod told;
 
 pub use event::Event;

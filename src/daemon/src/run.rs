@@ -25,16 +25,19 @@ use crate::health::Health;
 use crate::healthports::{self, ledger::Difference};
 use crate::host;
 use crate::http::{BindError, Pages};
+use crate::init;
 use crate::ipvs;
 use crate::leftovers::Takeover;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
+use crate::oom;
 use crate::pace::Pace;
 use crate::publisher::Publisher;
 use crate::recorder::Recorder;
 use crate::reload::Reloader;
 use crate::settings::{ProxyMode, Settings, Source};
 use crate::source;
+use crate::sysctl;
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
@@ -52,9 +55,19 @@ pub async fn run_reloading(
     reloader: Option<Reloader>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    if settings.init_only {
+        return init::run(&settings);
+    }
+    let tracking = sysctl::conntrack::start(&settings.conntrack).map_err(Into::into);
     match settings.mode {
-        ProxyMode::Nftables => run_with(nftables(&settings)?, settings, reloader, stop).await,
-        ProxyMode::Ipvs => run_with(ipvs::start::mode(&settings)?, settings, reloader, stop).await,
+        ProxyMode::Nftables => {
+            let mode = init::both(tracking, nftables(&settings))?;
+            run_with(mode, settings, reloader, stop).await
+        }
+        ProxyMode::Ipvs => {
+            let mode = init::both(tracking, ipvs::start::mode(&settings))?;
+            run_with(mode, settings, reloader, stop).await
+        }
     }
 }
 
@@ -64,6 +77,7 @@ async fn run_with<M: Mode + Send + 'static>(
     reloader: Option<Reloader>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    tokio::spawn(oom::adjust(settings.oom_score_adj));
     for advice in &settings.advice {
         warn!(advice);
     }
@@ -137,8 +151,7 @@ fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
 }
 
 fn nftables(settings: &Settings) -> anyhow::Result<Nftables<Client>> {
-    let client = Client::open().context("nf_tables cannot be reached")?;
-    Ok(Nftables::new(client, settings.nftables()))
+    Ok(Nftables::new(init::nftables()?, settings.nftables()))
 }
 
 fn pace(settings: &Settings) -> Pace {

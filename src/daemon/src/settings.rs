@@ -182,8 +182,10 @@ impl Settings {
         checks::besides(effective, c);
         let (sync_period, min_sync_period) = section.periods(c);
         let ipvs_mode = mode == ProxyMode::Ipvs;
+        let bind_address = checks::bind_address(&effective.bind_address, c);
         let plan = Options {
             node_name: checks::node_name(&effective.hostname_override, c).into(),
+            node_address: Some(bind_address).filter(|address| !address.is_unspecified()),
             detect_local: checks::detect_local(effective, c),
             masquerade_all: section.masquerade_all,
             node_port_addresses: checks::node_port_addresses(effective, c),
@@ -212,7 +214,7 @@ impl Settings {
             min_sync_period,
             conntrack: checks::conntrack(&effective.conntrack, c),
             oom_score_adj: checks::oom_score_adj(effective.oom_score_adj, c),
-            bind_address: checks::bind_address(&effective.bind_address, c),
+            bind_address,
             init_only: flags.init_only.unwrap_or_default(),
             config_sync_period: effective.config_sync_period.unsigned(),
             enable_profiling: effective.enable_profiling,

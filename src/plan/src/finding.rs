@@ -30,6 +30,9 @@ pub enum Finding {
     NobodyAllowed(Family),
     /// NodePorts answer on all addresses because the Node has none of its own.
     NodeAddressesUnknown,
+    /// Pods are told by the Node's prefixes, and it has none: nobody is taken for a pod, and no client of a ClusterIP is
+    /// masqueraded for being none.
+    PodPrefixesUnknown,
     /// NodePorts of this family answer nowhere: the Node has no address of the family.
     NoNodePortAddress(Family),
     /// The Service asks for a scheduler that the mode in force does not know.
@@ -57,6 +60,9 @@ impl fmt::Display for Finding {
             Finding::NodeAddressesUnknown => {
                 write!(f, "the Node has no address yet: NodePorts answer on all local addresses")
             }
+            Finding::PodPrefixesUnknown => {
+                write!(f, "the Node has no podCIDRs yet: no client is taken for a pod")
+            }
             Finding::NoNodePortAddress(family) => {
                 write!(f, "NodePorts do not answer over {family}: the Node has no such address")
             }
@@ -83,6 +89,7 @@ impl Finding {
             Finding::FqdnSlice(_) => "FQDNSlice",
             Finding::NobodyAllowed(_) => "NobodyAllowed",
             Finding::NodeAddressesUnknown => "NodeAddressesUnknown",
+            Finding::PodPrefixesUnknown => "PodPrefixesUnknown",
             Finding::NoNodePortAddress(_) => "NoNodePortAddress",
             Finding::UnknownScheduler { .. } => "UnknownScheduler",
             Finding::InvalidWeight(..) => "InvalidWeight",

@@ -28,6 +28,9 @@ pub fn plan(snapshot: &Snapshot, facts: &Facts, options: &Options) -> NodePlan {
     let node_port_addresses = Family::ALL.map(&mut node_ports);
     findings.dedup();
     let local_sources = Family::ALL.map(|family| local_sources(family, node, options));
+    if options.detect_local == DetectLocal::NodeCidr && node.is_none_or(|node| node.pod_cidrs.is_empty()) {
+        findings.push(Finding::PodPrefixesUnknown);
+    }
     NodePlan {
         internal_masquerade: [0, 1].map(|family| internal_masquerade(&local_sources[family], options)),
         local_sources,
@@ -48,9 +51,32 @@ pub(crate) fn answering(node: &NodePlan, facts: &Facts) -> BTreeSet<IpAddr> {
     Family::ALL.into_iter().flat_map(mine).collect()
 }
 
-/// The Node's first address of a family.
-pub fn primary_address(node: Option<&Node>, family: Family) -> Option<IpAddr> {
-    node?.addresses.iter().copied().find(|address| Family::of(*address) == family)
+/// The addresses by which the node is known, one of each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// IPv4 first.
+    pub addresses: [Option<IpAddr>; 2],
+    /// The family that counts where only one does.
+    pub primary: Family,
+}
+
+/// The addresses by which the node is known: the first of each family that the Node has, the given one before that. The
+/// family of the given one is the primary one, or else that of the Node's first address.
+///
+/// As in kube-proxy (`detectNodeIPs` in `cmd/kube-proxy/app/server.go`), except that a family without an address has none,
+/// instead of a loopback address.
+pub fn known(node: Option<&Node>, given: Option<IpAddr>) -> Known {
+    let own = own(node, given);
+    let first = |family| own.iter().copied().find(|address| Family::of(*address) == family);
+    let primary = given.or_else(|| own.first().copied()).map_or(Family::V4, Family::of);
+    Known { addresses: Family::ALL.map(first), primary }
+}
+
+/// All addresses of the node. One that is given stands for all of its family. Loopback addresses are nobody's.
+pub(crate) fn own(node: Option<&Node>, given: Option<IpAddr>) -> Vec<IpAddr> {
+    let of_node = node.map_or(&[][..], |node| &node.addresses).iter().copied();
+    let kept = of_node.filter(|address| given.is_none_or(|given| Family::of(given) != Family::of(*address)));
+    given.into_iter().chain(kept).filter(|address| !address.is_loopback()).collect()
 }
 
 /// Clients whose source address is replaced on the way to a ClusterIP: those that are known not to be pods, since
@@ -86,17 +112,17 @@ fn node_port_addresses(
     match &options.node_port_addresses {
         NodePortOption::All => NodePortAddresses::AllLocal,
         NodePortOption::Within(prefixes) => within(family, prefixes, facts),
-        NodePortOption::Primary if node.is_none_or(|node| node.addresses.is_empty()) => {
-            findings.push(Finding::NodeAddressesUnknown);
-            NodePortAddresses::AllLocal
-        }
-        NodePortOption::Primary => {
-            let primary = primary_address(node, family);
-            if primary.is_none() {
-                findings.push(Finding::NoNodePortAddress(family));
+        NodePortOption::Primary => match known(node, options.node_address).addresses[family.index()] {
+            Some(address) => NodePortAddresses::Only([address].into()),
+            None if node.is_none_or(|node| node.addresses.is_empty()) => {
+                findings.push(Finding::NodeAddressesUnknown);
+                NodePortAddresses::AllLocal
             }
-            NodePortAddresses::Only(primary.into_iter().collect())
-        }
+            None => {
+                findings.push(Finding::NoNodePortAddress(family));
+                NodePortAddresses::Only(BTreeSet::new())
+            }
+        },
     }
 }
 
@@ -109,3 +135,6 @@ fn within(family: Family, prefixes: &[IpNet], facts: &Facts) -> NodePortAddresse
     let inside = |address: &&IpAddr| mine.iter().any(|prefix| prefix.contains(*address));
     NodePortAddresses::Only(facts.addresses.iter().filter(inside).copied().collect())
 }
+
+#[cfg(test)]
+mod tests;

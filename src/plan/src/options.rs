@@ -1,5 +1,6 @@
 //! What the operator decides, as far as planning needs it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -9,6 +10,8 @@ use ipnet::IpNet;
 pub struct Options {
     /// Name of this node, as EndpointSlices name it.
     pub node_name: Arc<str>,
+    /// `bindAddress`, unless it is unspecified: the node's address of its family, whatever the Node says.
+    pub node_address: Option<IpAddr>,
     /// How to tell that a packet comes from a pod.
     pub detect_local: DetectLocal,
     /// Masquerade all traffic to ClusterIPs.
@@ -52,6 +55,7 @@ impl Options {
     pub fn for_node(name: &str) -> Options {
         Options {
             node_name: name.into(),
+            node_address: None,
             detect_local: DetectLocal::ClusterCidr(Vec::new()),
             masquerade_all: false,
             node_port_addresses: NodePortOption::Primary,

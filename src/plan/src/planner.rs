@@ -97,7 +97,7 @@ impl Planner {
     fn context_of(&self, snapshot: &Snapshot, node: &crate::plan::NodePlan) -> Context {
         let zone = snapshot.node().and_then(|node| node.zone.clone());
         let here = Here { node: self.options.node_name.clone(), zone };
-        let addresses = snapshot.node().map(|node| node.addresses.to_vec()).unwrap_or_default();
+        let addresses = node::own(snapshot.node(), self.options.node_address);
         Context::new(here, addresses, node, &self.options)
     }
 

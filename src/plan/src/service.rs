@@ -23,7 +23,7 @@ use crate::snapshot::Snapshot;
 pub struct Context {
     /// Where this node is.
     pub here: Here,
-    /// The Node's addresses.
+    /// The node's addresses.
     pub node_addresses: Vec<IpAddr>,
     /// Whose traffic to ClusterIPs is masqueraded, by family.
     pub internal_masquerade: [Clients; 2],

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use crate::settings::Ipvs;
+use crate::sysctl::{self, Write, name};
 
 /// Where sysctls are. What is below `net` shows the network namespace of the reader.
 pub const SYSCTLS: &str = "/proc/sys";
@@ -46,15 +47,6 @@ impl Version {
 /// What there is: sysctls by their path below `/proc/sys`, with their values. One that is not there does not exist.
 pub type Values = BTreeMap<&'static str, i64>;
 
-/// A sysctl that has to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Write {
-    /// Path below `/proc/sys`.
-    pub path: &'static str,
-    /// The value that it must have.
-    pub value: i64,
-}
-
 /// Something that keeps IPVS mode from starting.
 #[derive(Debug)]
 pub enum Problem {
@@ -62,8 +54,8 @@ pub enum Problem {
     NoModule,
     /// A sysctl does not exist although the module is loaded.
     NoSysctl(&'static str),
-    /// A sysctl has another value and does not take the right one.
-    NotWritable(Write, io::Error),
+    /// A sysctl has another value, the second one, and does not take the right one.
+    NotWritable(Write, i64, io::Error),
     /// The device that carries addresses cannot be made.
     NoDevice(kubeweir_netlink::Error),
 }
@@ -105,10 +97,12 @@ pub fn wanted(settings: &Ipvs, kernel: Option<Version>, current: &Values) -> Pre
 pub fn prepare(root: &Path, settings: &Ipvs) -> Result<Vec<Write>, NotReady> {
     let kernel = std::fs::read_to_string(root.join(RELEASE)).ok();
     let kernel = kernel.and_then(|release| Version::of_release(&release));
-    let Preparation { writes, mut problems } = wanted(settings, kernel, &read(root));
+    let current = read(root);
+    let Preparation { writes, mut problems } = wanted(settings, kernel, &current);
     for write in &writes {
-        if let Err(error) = std::fs::write(root.join(write.path), write.value.to_string()) {
-            problems.push(Problem::NotWritable(*write, error));
+        if let Err(error) = sysctl::write(root, write) {
+            let is = current.get(write.path).copied().unwrap_or_default();
+            problems.push(Problem::NotWritable(*write, is, error));
         }
     }
     if problems.is_empty() { Ok(writes) } else { Err(NotReady(problems)) }
@@ -133,26 +127,11 @@ fn required(settings: &Ipvs, kernel: Option<Version>) -> Vec<Write> {
 }
 
 fn read(root: &Path) -> Values {
-    let value = |path: &'static str| {
-        let text = std::fs::read_to_string(root.join(path)).ok()?;
-        Some((path, text.trim().parse().ok()?))
-    };
-    ALL.into_iter().filter_map(value).collect()
-}
-
-/// As `sysctl` names it.
-fn name(path: &str) -> String {
-    path.replace('/', ".")
+    sysctl::read(root, &ALL).into_iter().map(|(path, current)| (path, current.value)).collect()
 }
 
 fn list(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
-}
-
-impl fmt::Display for Write {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", name(self.path), self.value)
-    }
 }
 
 impl fmt::Display for Problem {
@@ -172,8 +151,9 @@ impl fmt::Display for Problem {
                     kubeweir_ipvs::DEVICE
                 )
             }
-            Problem::NotWritable(write, error) => {
-                write!(f, "{write} cannot be set ({error}): mount /proc/sys writable, or set it on the host")
+            Problem::NotWritable(write, is, error) => {
+                write!(f, "{write} cannot be set, {} is {is} ({error}): ", name(write.path))?;
+                write!(f, "run `kubeweir --init-only` in a privileged init container, or set it on the host")
             }
         }
     }

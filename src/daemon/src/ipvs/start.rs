@@ -7,7 +7,7 @@ use kubeweir_ipvs::kernel::Kernel;
 use kubeweir_ipvs::{Client, DEVICE, Mode};
 use kubeweir_netlink::ipvs::Timeouts;
 use kubeweir_netlink::{Error, link};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::host::{self, NotReady, Problem, SYSCTLS};
 use crate::settings::{Ipvs, Settings};
@@ -15,7 +15,9 @@ use crate::settings::{Ipvs, Settings};
 /// The mode on this host's kernel, which is prepared for it.
 pub(crate) fn mode(settings: &Settings) -> anyhow::Result<Mode<kubeweir_netfilter::Client, Client>> {
     let mut servers = prepared(&settings.ipvs)?;
-    set_timeouts(&mut servers, &settings.ipvs)?;
+    if let Err(error) = set_timeouts(&mut servers, &settings.ipvs) {
+        warn!(%error, "the timeouts of IPVS stay as they are");
+    }
     let tables = kubeweir_netfilter::Client::open().context("nf_tables cannot be reached")?;
     let (options, schedulers) = settings.servers();
     Ok(Mode::new(tables, servers, options, schedulers))
@@ -61,11 +63,11 @@ fn no_device() -> Option<Problem> {
 /// Sets the timeouts once more, after they changed. Those that are 0 now stay as they were.
 pub(crate) fn renew_timeouts(settings: &Ipvs) -> anyhow::Result<()> {
     let mut client = Client::open().context("IPVS cannot be reached")?;
-    set_timeouts(&mut client, settings)
+    set_timeouts(&mut client, settings).context("timeouts of IPVS cannot be set")
 }
 
 /// Timeouts hold for the whole network namespace; 0 keeps what there is. Parts of a second count as one.
-fn set_timeouts(client: &mut Client, settings: &Ipvs) -> anyhow::Result<()> {
+fn set_timeouts(client: &mut Client, settings: &Ipvs) -> Result<(), Error> {
     let seconds = |time: std::time::Duration| {
         let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         u32::try_from(whole).unwrap_or(u32::MAX)
@@ -78,5 +80,5 @@ fn set_timeouts(client: &mut Client, settings: &Ipvs) -> anyhow::Result<()> {
     if wanted == Timeouts::default() {
         return Ok(());
     }
-    client.ipvs().set_timeouts(&wanted).context("the timeouts of IPVS cannot be set")
+    client.ipvs().set_timeouts(&wanted)
 }

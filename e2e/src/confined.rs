@@ -1,0 +1,74 @@
+//! A process confined as in a container of ours: no capability but `CAP_NET_ADMIN`, nothing that it could write to, no new privileges,
+//! and no system call that container runtimes refuse.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use crate::proxy::program;
+
+/// Who the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// User 0, as in a container of Kubernetes.
+    Root,
+    /// Another user, with the capability as an ambient one.
+    Other,
+}
+
+/// Nobody's number.
+const OTHER: u32 = 65_532;
+/// Makes everything read-only that is mounted, in a mount namespace of its own, and opens the program, which the user
+/// may not be able to reach. `/proc/sys` is a mount of its own in a container.
+const READ_ONLY: &str = r#"
+    set -e
+    mount --make-rprivate /
+    mount --bind /proc/sys /proc/sys
+    places=$(cut -d ' ' -f 2 /proc/self/mounts)
+    for place in $places; do
+        mount -o remount,bind,ro "$place" 2>/dev/null || [ ! -e "$place" ]
+    done
+    exec 9<"$1"
+    shift
+    exec "$@"
+"#;
+
+/// The command with its program confined. What it writes to are files that were open before.
+pub fn confined(command: &Command, user: User) -> Command {
+    let mut confined = Command::new("unshare");
+    confined.args(["--mount", "sh", "-c", READ_ONLY, "sh"]).arg(command.get_program());
+    confined.arg(program().with_file_name("kubeweir-refuse")).arg("setpriv");
+    if user == User::Other {
+        confined.args([format!("--reuid={OTHER}"), format!("--regid={OTHER}"), "--clear-groups".to_owned()]);
+    }
+    let only = |set: &str| format!("--{set}=-all,+net_admin");
+    confined.args(["inh-caps", "ambient-caps", "bounding-set"].map(only)).arg("--no-new-privs");
+    confined.arg("/proc/self/fd/9").args(command.get_args());
+    confined
+}
+
+/// Makes sure that a process is confined, by what the kernel says of it.
+pub fn check(process: u32, user: User) {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap();
+    let status = read("status");
+    let field = |name: &str| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim().to_owned()
+    };
+    let net_admin = format!("{:016x}", 1 << 12);
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(field(set), net_admin, "{set}");
+    }
+    assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
+    let user = if user == User::Root { 0 } else { OTHER };
+    assert_eq!(field("Uid:"), [user; 4].map(|user| user.to_string()).join("\t"));
+    // Of two mounts at one place the later is the one to be seen.
+    let mounts = read("mounts");
+    let mounts: BTreeMap<&str, &str> =
+        mounts.lines().filter_map(|line| Some((line.split(' ').nth(1)?, line))).collect();
+    for (place, mount) in mounts {
+        let options = mount.split(' ').nth(3).unwrap_or_default();
+        assert!(options.split(',').any(|option| option == "ro") || !Path::new(place).exists(), "{mount}");
+    }
+}

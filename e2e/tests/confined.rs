@@ -1,0 +1,120 @@
+//! The packet tables with proxies that have nothing but `CAP_NET_ADMIN`, as in our pods: first everything that takes privileges, by
+//! `--init-only`, then the proxy, confined.
+//!
+//! Not all tables: what a proxy may do depends on what it asks the kernel for, not on how often. These have every kind of rule,
+//! set and map; TCP, UDP and SCTP; session affinity; ending of tracked flows; draining; each way of telling pods; NodePorts on
+//! given and on all addresses, which are read from the kernel.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::confined::{User, confined};
+use kubeweir_e2e::proxy::{Ours, Proxy, common_flags, mode, program};
+use kubeweir_e2e::scenario::{self, Scenario};
+use kubeweir_e2e::settle::check_when_settled;
+use kubeweir_e2e::topology::{Member, Network, Topology};
+use kubeweir_playground::Namespace;
+use tempfile::TempDir;
+
+fn run(name: &str, user: User) {
+    let directory = scenario::all().into_iter().find(|path| path.ends_with(name)).unwrap();
+    let scenario = scenario::load(&directory);
+    let (topology, api) = (Topology::build(Network::Routed), StandIn::start());
+    topology.add_addresses(&scenario.addresses);
+    let mut proxies = Vec::new();
+    for (number, step) in (1..).zip(&scenario.steps) {
+        api.replace_all(&step.objects);
+        if number == 1 {
+            proxies = topology.nodes().map(|node| start(node, &api, &scenario, user)).collect();
+        }
+        let failures = check_when_settled(&topology, &proxies, &scenario.flags, step);
+        assert!(failures.is_empty(), "step {number}:\n{}", failures.join("\n"));
+    }
+}
+
+fn start(node: &Member, api: &StandIn, scenario: &Scenario, user: User) -> Proxy {
+    let kubeconfig = api.listen_in(&node.namespace);
+    if user == User::Other {
+        open_to_all(kubeconfig.parent().unwrap());
+    }
+    let mut flags = scenario.flags.clone();
+    flags.push(format!("--kubeconfig={}", kubeconfig.display()));
+    Proxy::confined(&node.namespace, &Ours { flags, name: &node.name }, user)
+}
+
+fn open_to_all(directory: &Path) {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A test for each scenario.
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            run(stringify!($name), User::Root);
+        })*
+    };
+}
+
+scenarios! {
+    affinity basics changes detect_bridge detect_node detect_prefix externals hairpin leaving nodeports nodeports_within policies ranges
+    service_cidrs
+}
+
+#[test]
+fn another_user_with_the_capability_will_do() {
+    run("basics", User::Other);
+}
+
+/// Without the first container, in a namespace whose values differ, the proxy ends and says all that is missing; asked to touch
+/// nothing, it runs.
+#[test]
+fn what_cannot_be_set_is_said_in_one_message_with_what_it_is_and_should_be() {
+    let (node, manifests) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
+    let value = |name: &str| {
+        let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+        node.run(|| std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
+    };
+    let mut command = Command::new(program());
+    command.args(common_flags("nftables", "node-1"));
+    command.arg(format!("--manifests={}", manifests.path().display()));
+    command.args(["--conntrack-udp-timeout=777s", "--conntrack-tcp-timeout-close-wait=778s"]);
+    let output = node.run(|| confined(&command, User::Root).output()).unwrap().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    for (name, wanted) in [("udp_timeout", 777), ("tcp_timeout_close_wait", 778)] {
+        let name_of = format!("net.netfilter.nf_conntrack_{name}");
+        let part =
+            format!("{name_of}={wanted} cannot be set, {name_of} is {} (Read-only file system", value(name));
+        assert!(said.contains(&part), "{part} is not in\n{said}");
+    }
+    assert!(said.contains("--init-only"), "{said}");
+}
+
+/// Run with all rights, it needs no API server, sets what differs, and takes nothing away from traffic.
+#[test]
+fn the_first_container_prepares_and_removes_nothing() {
+    let node = Namespace::new("node").unwrap();
+    let nft = |arguments: &[&str]| {
+        let output = node.run(|| Command::new("nft").args(arguments).output()).unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let left = ["ip kube-proxy", "ip6 kube-proxy", "ip kubeweir", "ip kubeweir-ipvs", "inet other"];
+    for table in left {
+        nft(&["add", "table", table]);
+    }
+    let before = nft(&["list", "ruleset"]);
+    let mut command = Command::new(program());
+    command.args(common_flags(&mode(), "node-1")).args(["--init-only", "--conntrack-udp-timeout=777s"]);
+    // Nothing listens there, and nobody is asked.
+    command.arg("--master=http://127.0.0.1:1");
+    let output = node.run(|| command.output()).unwrap().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains("the host is prepared"), "{said}");
+    assert_eq!(nft(&["list", "ruleset"]), before);
+    let set = node.run(|| std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_udp_timeout"));
+    assert_eq!(set.unwrap().unwrap(), "777\n");
+}
