@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use kubeweir_cluster::{Event as ClusterEvent, Kind, Store, Trigger};
-use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Update};
+use kubeweir_plan::{
+    Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Unserved, Update,
+};
 
 use crate::Event;
 use crate::checks::Checks;
@@ -80,6 +82,8 @@ pub struct SyncReport {
     pub triggers: Vec<Trigger>,
     /// Services in the plan.
     pub services: usize,
+    /// Ports of the plan that are served elsewhere only.
+    pub unserved: Unserved,
 }
 
 /// What came of tending the mode.
@@ -265,6 +269,7 @@ impl<M: Mode> Core<M> {
             standing: self.told.standing().clone(),
             triggers: Vec::new(),
             services: self.planner.plan().services.len(),
+            unserved: self.planner.unserved(),
             outcome,
         };
         if report.outcome.is_ok() {

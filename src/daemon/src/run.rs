@@ -14,6 +14,7 @@ use kubeweir_plan::FlowCheck;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::Event;
@@ -21,15 +22,16 @@ use crate::conntrack;
 use crate::core::Core;
 use crate::health::Health;
 use crate::host;
-use crate::http::Pages;
+use crate::http::{BindError, Pages};
 use crate::ipvs;
 use crate::leftovers::Takeover;
-use crate::metrics::Metrics;
+use crate::metrics::{Checks, Component, Metrics};
 use crate::mode::Mode;
 use crate::pace::Pace;
 use crate::publisher::Publisher;
 use crate::recorder::Recorder;
 use crate::settings::{ProxyMode, Settings, Source};
+use crate::shown::Shown;
 use crate::source;
 
 /// Events that may wait for the loop before sources are held back.
@@ -53,8 +55,11 @@ async fn run_with<M: Mode + Send + 'static>(
     for advice in &settings.advice {
         warn!(advice);
     }
+    // Nobody replaces it yet.
+    let (_shown, shown) = watch::channel(Arc::new(Shown::default()));
     let mut registry = Registry::default();
-    let metrics = Metrics::new(&mut registry);
+    let metrics = Metrics::new(&mut registry, settings.mode);
+    registry.register_collector(Box::new(Component::new(shown.clone())));
     let (recorder, notices) = match settings.source {
         Source::Api { .. } => {
             let (recorder, notices) = Recorder::new(metrics.clone());
@@ -72,21 +77,26 @@ async fn run_with<M: Mode + Send + 'static>(
         metrics: metrics.clone(),
         mode: settings.mode,
         events: events.clone(),
+        shown,
+        checks: Checks::default(),
     };
     let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
     let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
+    // On tasks of their own, before anything else: they answer while nothing is known, and whatever else is slow.
+    let (mut healthz, mut metricsz) = (tokio::spawn(healthz), tokio::spawn(metricsz));
     let checker = conntrack::start(metrics.clone(), events.clone())?;
+    let requests = metrics.requests();
     let teller = Publisher::new(metrics, health, recorder);
     teller.starts();
     let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings))?;
-    let source = source::start(&settings, events.clone(), notices)?;
+    let source = source::start(&settings, events.clone(), notices, requests)?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
     info!(node = %settings.plan.node_name, mode = %settings.mode, "running");
     let outcome = tokio::select! {
         () = stop => Ok(()),
-        failed = healthz => no_return(failed).map_err(Into::into),
-        failed = metricsz => no_return(failed).map_err(Into::into),
+        failed = &mut healthz => no_return(failed),
+        failed = &mut metricsz => no_return(failed),
         _ = &mut ended => return Err(anyhow!("the loop ended")),
         failed = source => failed.unwrap_or_else(|_| Err(anyhow!("the source ended"))),
     };
@@ -97,8 +107,12 @@ async fn run_with<M: Mode + Send + 'static>(
     outcome
 }
 
-fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
-    result.map(|never| match never {})
+/// Servers end only by failing.
+fn no_return(ended: Result<Result<Infallible, BindError>, JoinError>) -> anyhow::Result<()> {
+    match ended? {
+        Ok(never) => match never {},
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn nftables(settings: &Settings) -> anyhow::Result<Nftables<Client>> {
@@ -151,13 +165,15 @@ async fn drive<M: Mode>(
             return;
         }
         let due = core.due(Instant::now());
-        if due.is_some_and(|due| due <= Instant::now())
-            && let Some(report) = core.sync(Instant::now)
-        {
-            publisher.report(&report);
-            takeover.passed(&report);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            // A pass that hangs must be seen by those who ask for health.
+            publisher.stand(core.standing());
+            if let Some(report) = core.sync(Instant::now) {
+                publisher.report(&report);
+                takeover.passed(&report);
+            }
         }
-        takeover.act(Instant::now());
+        publisher.cleaned(takeover.act(Instant::now()));
         if let Some(report) = core.tend(Instant::now) {
             publisher.tended(&report);
         }

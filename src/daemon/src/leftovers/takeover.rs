@@ -77,16 +77,21 @@ impl Takeover {
         }
     }
 
-    /// Removes what is due. What fails is tried again after the next whole pass.
-    pub(crate) fn act(&mut self, now: Instant) {
+    /// Removes what is due. What fails is tried again after the next whole pass. Returns how much failed.
+    pub(crate) fn act(&mut self, now: Instant) -> usize {
         if self.due(now).is_none_or(|due| due > now) {
-            return;
+            return 0;
         }
         match Live::open() {
-            Ok(mut doors) => tell(&self.act_on(&mut doors, now)),
+            Ok(mut doors) => {
+                let outcome = self.act_on(&mut doors, now);
+                tell(&outcome);
+                outcome.failed.len()
+            }
             Err(error) => {
                 warn!(reason = %error, "what another mode has left is not looked at");
                 self.next = Next::Waiting;
+                1
             }
         }
     }
@@ -133,6 +138,7 @@ mod tests {
             standing: crate::core::Reasons::new(),
             triggers: Vec::new(),
             services: 0,
+            unserved: kubeweir_plan::Unserved::default(),
         }
     }
 
