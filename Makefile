@@ -5,7 +5,7 @@ PACKAGES := gcc libc6-dev nftables iproute2
 # What other kernels need, in an emulator: the emulator, its first programs, and what unpacks a Debian kernel.
 GUEST_PACKAGES := qemu-system-x86 busybox-static kmod xz-utils zstd
 # What tests need besides: witnesses, never part of the product.
-TEST_PACKAGES := conntrack ipvsadm strace $(GUEST_PACKAGES)
+TEST_PACKAGES := conntrack ipvsadm prometheus strace $(GUEST_PACKAGES)
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
