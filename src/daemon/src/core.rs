@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use kubeweir_cluster::{Event as ClusterEvent, Kind, Store, Trigger};
-use kubeweir_plan::{Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Update};
+use kubeweir_plan::{
+    Changed, Facts, Finding, FlowCheck, ObjectName, Options, Plan, Planner, Unserved, Update,
+};
 
 use crate::Event;
 use crate::checks::Checks;
@@ -89,6 +91,8 @@ pub struct SyncReport {
     pub services: usize,
     /// What changes for balancers that ask for endpoints; nothing if the pass failed.
     pub health_ports: Difference,
+    /// Ports of the plan that are served elsewhere only.
+    pub unserved: Unserved,
 }
 
 /// What came of tending the mode.
@@ -317,6 +321,7 @@ impl<M: Mode> Core<M> {
             triggers: Vec::new(),
             services: self.planner.plan().services.len(),
             health_ports: Difference::default(),
+            unserved: self.planner.unserved(),
             outcome,
         };
         if report.outcome.is_ok() {

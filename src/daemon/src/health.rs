@@ -1,13 +1,20 @@
 //! Health: what `/healthz` and `/livez` say, and why.
 //!
-//! `/livez` is about this process: it fails when a change has been waiting to be programmed for twice the sync period.
-//! `/healthz` is for load balancers: it fails also when the node is about to go or not known yet.
+//! `/livez` is about this process: it fails when a change has been waiting to be programmed for twice the sync period, the
+//! very first one included. It does not fail for what the API server does not say: to start this process again would not
+//! make the lists come, and the rules that are in force serve on meanwhile.
+//!
+//! `/healthz` is for load balancers: it fails also as long as this process has not brought anything into force yet, be it
+//! that lists have not come or that the first passes failed, and when the node is about to go or does not exist.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::core::Standing;
+
+/// The time that Go has for none.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// What the loop last published.
 #[derive(Clone, Debug)]
@@ -57,7 +64,7 @@ struct FamilyStatus {
 }
 
 impl Health {
-    /// Whether changes become programmed in time.
+    /// Whether changes become programmed in time, in all families: they are programmed together.
     pub fn is_live(&self, now: Instant) -> bool {
         let waited = self.standing.waiting_since.map(|since| now.saturating_duration_since(since));
         waited.is_none_or(|waited| waited < 2 * self.patience)
@@ -70,20 +77,21 @@ impl Health {
 
     /// The answer of `/healthz`.
     pub fn healthz(&self, now: Instant, clock: SystemTime) -> Answer {
-        let eligible = self.standing.eligible;
+        let eligible = self.standing.eligible && self.last_sync.is_some();
         self.answer(self.is_live(now) && eligible, Some(eligible), now, clock)
     }
 
-    /// A good answer says that it was updated now, as older load balancers expect.
+    /// Families have a status from the first list of everything on. A good answer says that it was updated now, as older load balancers expect.
     fn answer(&self, good: bool, node_eligible: Option<bool>, now: Instant, clock: SystemTime) -> Answer {
-        let last = self.last_sync.unwrap_or(SystemTime::UNIX_EPOCH);
-        let family = FamilyStatus { last_updated: timestamp(last), healthy: self.is_live(now) };
+        let last = self.last_sync.map_or_else(|| NEVER.to_owned(), timestamp);
+        let family = FamilyStatus { last_updated: last.clone(), healthy: self.is_live(now) };
+        let is_known = self.last_sync.is_some() || self.standing.waiting_since.is_some();
         let body = Body {
-            last_updated: timestamp(if good { clock } else { last }),
+            last_updated: if good { timestamp(clock) } else { last },
             current_time: timestamp(clock),
             node_eligible,
             healthy: self.is_live(now),
-            status: self.last_sync.map(|_| Families { v4: family.clone(), v6: family }),
+            status: is_known.then(|| Families { v4: family.clone(), v6: family }),
         };
         let body = serde_json::to_string(&body).unwrap_or_default();
         Answer { code: if good { 200 } else { 503 }, body }
@@ -133,5 +141,23 @@ mod tests {
         assert_eq!(good.livez(now, clock).body, body("2026-01-02T03:05:00Z", ""));
         assert_eq!(good.healthz(now, clock).body, body("2026-01-02T03:05:00Z", "\"nodeEligible\":true,"));
         assert_eq!(bad.healthz(now, clock).body, body("2026-01-02T03:04:05Z", "\"nodeEligible\":false,"));
+    }
+
+    #[test]
+    fn before_the_first_success_no_balancer_may_send_anything_and_no_family_was_ever_updated() {
+        let (start, clock) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_100));
+        let nothing_known = Health { last_sync: None, ..health(None, false) };
+        let tail = "\"currentTime\":\"2026-01-02T03:05:00Z\"";
+        let never = |rest: &str| format!("{{\"lastUpdated\":\"{NEVER}\",{tail},{rest}}}");
+        let answer = |code, body| Answer { code, body };
+        let ineligible = answer(503, never("\"nodeEligible\":false,\"healthy\":true"));
+        assert_eq!(nothing_known.healthz(start, clock), ineligible);
+        let alive = format!("{{\"lastUpdated\":\"2026-01-02T03:05:00Z\",{tail},\"healthy\":true}}");
+        assert_eq!(nothing_known.livez(start, clock), answer(200, alive));
+        let failing = Health { last_sync: None, ..health(Some(start), true) };
+        assert_eq!((failing.livez(start, clock).code, failing.healthz(start, clock).code), (200, 503));
+        let family = format!("{{\"lastUpdated\":\"{NEVER}\",\"healthy\":false}}");
+        let status = format!("\"healthy\":false,\"status\":{{\"IPv4\":{family},\"IPv6\":{family}}}");
+        assert_eq!(failing.livez(start + Duration::from_secs(60), clock), answer(503, never(&status)));
     }
 }

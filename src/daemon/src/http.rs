@@ -1,35 +1,49 @@
-//! Plain HTTP for probes and metrics.
+//! Plain HTTP for probes, metrics, and whoever wants to know what this process is and does.
+
+mod accept;
+mod listener;
+mod ping;
+mod reply;
+pub mod version;
+mod zpages;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::header::ACCEPT;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, error, info};
 
 use crate::Event;
-use crate::counters::{self, Counters};
+use crate::counters::{self, Counters, Reading};
 use crate::health::{Answer, Health};
-use crate::metrics::Metrics;
+use crate::metrics::{Checks, Metrics};
 use crate::question::{Asked, Question};
 use crate::settings::ProxyMode;
+use crate::shown::Shown;
 use crate::state;
 
-/// How long to wait before an address is tried again.
-const RETRY: Duration = Duration::from_secs(5);
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use listener::BindError;
+use reply::{JSON, Reply, TEXT, json, not_found, reply, text};
+use version::Info;
+
+/// Paths of the metrics port that are worth a look.
+const PATHS: [&str; 10] = [
+    "/configz",
+    "/explain",
+    "/flagz",
+    "/healthz",
+    "/metrics",
+    "/metrics/slis",
+    "/proxyMode",
+    "/state",
+    "/statusz",
+    "/version",
+];
 
 /// What the servers show. Cheap to clone.
 #[derive(Clone)]
@@ -46,37 +60,55 @@ pub struct Pages {
     pub counters: Option<Counters>,
     /// For questions to the loop.
     pub events: mpsc::Sender<Event>,
+    /// The configuration in effect.
+    pub shown: watch::Receiver<Arc<Shown>>,
+    /// Checks of the metrics port itself.
+    pub checks: Checks,
 }
 
-/// An address could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// Why not.
-    #[source]
-    pub source: std::io::Error,
-}
+/// What is asked: no page reads a body, and most answer every method alike.
+pub(crate) struct Asking(Parts);
 
-type Reply = Response<Full<Bytes>>;
-
-impl Pages {
-    /// Serves `/healthz` and `/livez` for ever.
-    pub async fn serve_health(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
-        serve(address, hard_fail, self, Pages::health_page).await
+impl Asking {
+    pub(crate) fn path(&self) -> &str {
+        self.0.uri.path()
     }
 
-    /// Serves `/metrics`, `/proxyMode`, `/explain`, `/state` and a trivial `/healthz` for ever.
-    pub async fn serve_metrics(self, address: SocketAddr, hard_fail: bool) -> Result<Infallible, BindError> {
-        serve(address, hard_fail, self, Pages::metrics_page).await
+    pub(crate) fn query(&self) -> &str {
+        self.0.uri.query().unwrap_or_default()
+    }
+
+    /// All that the client accepts, on one line.
+    pub(crate) fn accepted(&self) -> String {
+        let values = self.0.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Pages {
+    /// Serves `/healthz` and `/livez` for ever; without an address nothing, for ever.
+    pub async fn serve_health(
+        self,
+        address: impl Into<Option<SocketAddr>>,
+        hard_fail: bool,
+    ) -> Result<Infallible, BindError> {
+        listener::serve(address.into(), hard_fail, self, Pages::health_page).await
+    }
+
+    /// Serves metrics and all other pages for ever; without an address nothing, for ever.
+    pub async fn serve_metrics(
+        self,
+        address: impl Into<Option<SocketAddr>>,
+        hard_fail: bool,
+    ) -> Result<Infallible, BindError> {
+        listener::serve(address.into(), hard_fail, self, Pages::metrics_page).await
     }
 
     #[expect(clippy::unused_async, reason = "pages are asked for alike, and others wait")]
-    async fn health_page(self, uri: Uri) -> Reply {
+    async fn health_page(self, asking: Asking) -> Reply {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let health = self.health.borrow().clone();
-        match uri.path() {
+        match asking.path() {
             "/healthz" => {
                 let answer = health.healthz(now, clock);
                 self.metrics.healthz_answered(answer.code);
@@ -91,31 +123,40 @@ impl Pages {
         }
     }
 
-    async fn metrics_page(self, uri: Uri) -> Reply {
-        match uri.path() {
-            "/metrics" => self.metrics_text().await,
-            "/proxyMode" => reply(StatusCode::OK, TEXT, self.mode.to_string()),
-            "/healthz" => reply(StatusCode::OK, TEXT, "ok".to_owned()),
+    async fn metrics_page(self, asking: Asking) -> Reply {
+        match asking.path() {
+            "/metrics" => self.all_metrics(&asking).await,
+            "/metrics/slis" => self.indicators(&asking),
+            "/healthz" => ping::all(&self.checks, asking.query()),
+            "/healthz/ping" => ping::one(),
+            "/proxyMode" => text(self.mode.to_string()),
+            "/configz" => zpages::configz(&self.shown.borrow()),
+            "/flagz" => zpages::flagz(&self.shown.borrow(), &asking.accepted()),
+            "/statusz" => zpages::statusz(&PATHS, &asking.accepted()),
+            "/version" => json(StatusCode::OK, &Info::ours()),
             "/state" => {
-                let (status, text) = state::page::page(uri.query().unwrap_or_default(), &self.events).await;
+                let (status, text) = state::page::page(asking.query(), &self.events).await;
                 reply(status, JSON, text)
             }
-            "/explain" => self.explanation(uri.query().unwrap_or_default()).await,
+            "/explain" => self.explanation(asking.query()).await,
             _ => not_found(),
         }
     }
 
-    async fn metrics_text(self) -> Reply {
-        let mut text = String::new();
-        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
-            return reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string());
+    async fn all_metrics(&self, asking: &Asking) -> Reply {
+        let reading = match &self.counters {
+            Some(counters) => counters.read().await,
+            None => None,
+        };
+        exposition(&self.registry, reading.as_ref(), asking)
+    }
+
+    fn indicators(&self, asking: &Asking) -> Reply {
+        if asking.0.method == Method::DELETE {
+            self.checks.reset();
+            return text("metrics reset\n".to_owned());
         }
-        if let Some(counters) = &self.counters
-            && let Some(reading) = counters.read().await
-        {
-            counters::append(&mut text, &reading);
-        }
-        reply(StatusCode::OK, OPEN_METRICS, text)
+        exposition(self.checks.registry(), None, asking)
     }
 
     async fn explanation(self, query: &str) -> Reply {
@@ -126,75 +167,25 @@ impl Pages {
         let (answer, answered) = oneshot::channel();
         let asked = self.events.send(Event::Explain(Box::new(Asked { question, answer }))).await;
         match (asked, answered.await) {
-            (Ok(()), Ok(Some(text))) => reply(StatusCode::OK, TEXT, text),
+            (Ok(()), Ok(Some(answer))) => text(answer),
             _ => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no plan yet\n".to_owned()),
         }
     }
 }
 
+fn exposition(registry: &Registry, counted: Option<&Reading>, asking: &Asking) -> Reply {
+    let format = accept::format(&asking.accepted());
+    match format.encode(registry) {
+        Ok(mut page) => {
+            if let Some(reading) = counted {
+                counters::append(&mut page, reading);
+            }
+            reply(StatusCode::OK, format.content_type(), page)
+        }
+        Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
 fn probe_reply(answer: Answer) -> Reply {
     reply(StatusCode::from_u16(answer.code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), JSON, answer.body)
-}
-
-fn not_found() -> Reply {
-    reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".to_owned())
-}
-
-fn reply(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-/// Listens, again and again if need be.
-async fn serve<P, F>(
-    address: SocketAddr,
-    hard_fail: bool,
-    pages: Pages,
-    page: P,
-) -> Result<Infallible, BindError>
-where
-    P: Fn(Pages, Uri) -> F + Copy + Send + 'static,
-    F: Future<Output = Reply> + Send + 'static,
-{
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                info!(%address, "listening");
-                accept(&listener, &pages, page).await;
-            }
-            Err(source) if hard_fail => return Err(BindError { address, source }),
-            Err(source) => error!(%address, error = %source, "cannot listen, will be retried"),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-async fn accept<P, F>(listener: &TcpListener, pages: &Pages, page: P)
-where
-    P: Fn(Pages, Uri) -> F + Copy + Send + 'static,
-    F: Future<Output = Reply> + Send + 'static,
-{
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                error!(%error, "cannot accept");
-                return;
-            }
-        };
-        let pages = pages.clone();
-        tokio::spawn(async move {
-            let answer = service_fn(move |request: Request<Incoming>| {
-                let reply = page(pages.clone(), request.uri().clone());
-                async move { Ok::<_, Infallible>(reply.await) }
-            });
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
-                debug!(%error, "connection ended");
-            }
-        });
-    }
 }

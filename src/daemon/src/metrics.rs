@@ -1,6 +1,14 @@
 //! Metrics, under kube-proxy's names where it has them and as `kubeweir_*` otherwise.
 
+mod checks;
+mod component;
+mod exposition;
+mod process;
+mod requests;
+
 use std::time::{Duration, SystemTime};
+
+use kubeweir_plan::{Family as PlanFamily, Scope, Unserved};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +21,13 @@ use std::sync::atomic::AtomicU64;
 use crate::core::{Counts, Reasons, Standing, SyncReport, TendReport};
 use crate::mode::{Applied, Failure};
 use crate::recorder::Fate;
+use crate::settings::ProxyMode;
+
+pub use checks::Checks;
+pub use component::Component;
+pub use exposition::Format;
+pub use process::{Process, start_seconds};
+pub use requests::Requests;
 
 /// Both families are programmed in one pass, so both get each sample.
 const FAMILIES: [IpFamily; 2] = [IpFamily { ip_family: "IPv4" }, IpFamily { ip_family: "IPv6" }];
@@ -37,6 +52,15 @@ struct Outcome {
     outcome: &'static str,
 }
 
+/// Clients of which policy, by scope.
+const POLICIES: [(Scope, &str); 2] = [(Scope::Internal, "internal"), (Scope::External, "external")];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Policy {
+    ip_family: &'static str,
+    traffic_policy: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 type Durations = Family<IpFamily, Histogram, fn() -> Histogram>;
 
@@ -49,7 +73,12 @@ pub struct Metrics {
     programming: Durations,
     last_sync: Family<IpFamily, Seconds>,
     last_queued: Family<IpFamily, Seconds>,
-    failures: Family<IpFamily, Counter>,
+    failures: Counter,
+    /// The two of nftables mode.
+    sync_failures: Option<Family<IpFamily, Counter>>,
+    cleanup_failures: Option<Family<IpFamily, Counter>>,
+    unserved: Family<Policy, Gauge>,
+    requests: Requests,
     flow_checks: Durations,
     flows_ended: Family<IpFamily, Counter>,
     service_changes: Counter,
@@ -82,8 +111,9 @@ fn programming_buckets() -> Histogram {
 }
 
 impl Metrics {
-    /// Creates and registers all metrics.
-    pub fn new(registry: &mut Registry) -> Metrics {
+    /// Creates and registers all metrics that make sense in the mode.
+    pub fn new(registry: &mut Registry, mode: ProxyMode) -> Metrics {
+        let of_nftables = || (mode == ProxyMode::Nftables).then(Family::default);
         let metrics = Metrics {
             sync: Family::new_with_constructor(sync_buckets),
             sync_full: Family::new_with_constructor(sync_buckets),
@@ -91,7 +121,11 @@ impl Metrics {
             programming: Family::new_with_constructor(programming_buckets),
             last_sync: Family::default(),
             last_queued: Family::default(),
-            failures: Family::default(),
+            failures: Counter::default(),
+            sync_failures: of_nftables(),
+            cleanup_failures: of_nftables(),
+            unserved: Family::default(),
+            requests: Requests::default(),
             flow_checks: Family::new_with_constructor(sync_buckets),
             flows_ended: Family::default(),
             service_changes: Counter::default(),
@@ -113,6 +147,8 @@ impl Metrics {
         metrics.register_upstream(registry.sub_registry_with_prefix("kubeproxy"));
         metrics.register_flows(registry.sub_registry_with_prefix("kubeproxy_conntrack_reconciler"));
         metrics.register_own(registry.sub_registry_with_prefix("kubeweir"));
+        metrics.requests.register(registry);
+        registry.register_collector(Box::new(Process));
         metrics
     }
 
@@ -137,7 +173,13 @@ impl Metrics {
         );
         let help = "When a sync was last asked for";
         r.register("sync_proxy_rules_last_queued_timestamp_seconds", help, self.last_queued.clone());
-        r.register("sync_proxy_rules_nftables_sync_failures", "Syncs that failed", self.failures.clone());
+        if let (Some(sync), Some(cleanup)) = (&self.sync_failures, &self.cleanup_failures) {
+            r.register("sync_proxy_rules_nftables_sync_failures", "Syncs that failed", sync.clone());
+            let help = "What another mode left could not be removed";
+            r.register("sync_proxy_rules_nftables_cleanup_failures", help, cleanup.clone());
+        }
+        let help = "Service ports of policy Local that have endpoints elsewhere and none on this node";
+        r.register("sync_proxy_rules_no_local_endpoints_total", help, self.unserved.clone());
         r.register("sync_proxy_rules_service_changes", "Service events seen", self.service_changes.clone());
         r.register(
             "sync_proxy_rules_endpoint_changes",
@@ -158,6 +200,7 @@ impl Metrics {
     }
 
     fn register_own(&self, r: &mut Registry) {
+        r.register("sync_failures", "Syncs, and what else was under way, that failed", self.failures.clone());
         r.register("sync_operations", "Kernel objects touched by all syncs", self.operations.clone());
         r.register("sync_batches", "Batches sent to the kernel", self.batches.clone());
         r.register(
@@ -219,6 +262,7 @@ impl Metrics {
         }
         if let Ok(applied) = &report.outcome {
             self.last_operations.set(count(applied.operations as u64));
+            self.not_served(report.unserved);
         }
         self.applied(&report.outcome);
         self.stands(&report.standing);
@@ -232,18 +276,36 @@ impl Metrics {
     }
 
     fn applied(&self, outcome: &Result<Applied, Failure>) {
-        match outcome {
-            Ok(applied) => {
-                self.operations.inc_by(applied.operations as u64);
-                self.batches.inc_by(applied.batches as u64);
-                self.ipvs_requests.inc_by(applied.requests as u64);
-            }
-            Err(_) => {
-                for family in &FAMILIES {
-                    self.failures.get_or_create(family).inc();
-                }
-            }
+        if let Ok(applied) = outcome {
+            self.operations.inc_by(applied.operations as u64);
+            self.batches.inc_by(applied.batches as u64);
+            self.ipvs_requests.inc_by(applied.requests as u64);
+        } else {
+            self.failures.inc();
+            count_failures(self.sync_failures.as_ref(), 1);
         }
+    }
+
+    /// So much of what another mode left could not be removed.
+    pub fn cleaned(&self, failed: usize) {
+        if failed > 0 {
+            count_failures(self.cleanup_failures.as_ref(), failed as u64);
+        }
+    }
+
+    fn not_served(&self, unserved: Unserved) {
+        for ((scope, traffic_policy), family) in
+            POLICIES.into_iter().flat_map(|policy| PlanFamily::ALL.map(|family| (policy, family)))
+        {
+            let ip_family = FAMILIES[family.index()].ip_family;
+            let policy = Policy { ip_family, traffic_policy };
+            self.unserved.get_or_create(&policy).set(count(unserved.count(scope, family)));
+        }
+    }
+
+    /// Counts requests to the API server.
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
     }
 
     fn stands(&self, standing: &Reasons) {
@@ -258,7 +320,7 @@ impl Metrics {
     }
 
     /// Tracked flows of a family were checked, and so many ended.
-    pub fn flows_checked(&self, family: kubeweir_plan::Family, took: Duration, ended: u64) {
+    pub fn flows_checked(&self, family: PlanFamily, took: Duration, ended: u64) {
         let family = &FAMILIES[family.index()];
         observe(&self.flow_checks, family, took);
         self.flows_ended.get_or_create(family).inc_by(ended);
@@ -275,6 +337,13 @@ impl Metrics {
     }
 }
 
+/// Both families are programmed in one transaction, so both have failed.
+fn count_failures(failures: Option<&Family<IpFamily, Counter>>, number: u64) {
+    for family in &FAMILIES {
+        failures.map(|failures| failures.get_or_create(family).inc_by(number));
+    }
+}
+
 fn observe(durations: &Durations, family: &IpFamily, took: Duration) {
     durations.get_or_create(family).observe(took.as_secs_f64());
 }
@@ -285,4 +354,36 @@ fn count(number: u64) -> i64 {
 
 fn unix_seconds(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(mode: ProxyMode) -> String {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry, mode);
+        metrics.cleaned(0);
+        assert!(
+            !Format::Classic.encode(&registry).unwrap().contains("cleanup_failures"),
+            "before its first use"
+        );
+        metrics.cleaned(2);
+        metrics.applied(&Err(Failure::Commit(kubeweir_netfilter::CommitError::Refused(Vec::new()))));
+        Format::Classic.encode(&registry).unwrap()
+    }
+
+    #[test]
+    fn failures_are_counted_in_each_mode_and_under_the_name_of_nftables_in_that_one_only() {
+        let names = [
+            ("kubeweir_sync_failures_total 1\n", true),
+            ("kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv6\"} 1\n", false),
+            ("kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total{ip_family=\"IPv4\"} 2\n", false),
+        ];
+        let (nftables, ipvs) = (page(ProxyMode::Nftables), page(ProxyMode::Ipvs));
+        for (line, in_ipvs) in names {
+            assert!(nftables.contains(line), "{line} is not in\n{nftables}");
+            assert_eq!(ipvs.contains(line), in_ipvs, "{line}\n{ipvs}");
+        }
+    }
 }

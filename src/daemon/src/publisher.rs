@@ -33,6 +33,7 @@ impl Publisher {
     /// The daemon starts.
     pub(crate) fn starts(&self) {
         self.recorder.tell(starting());
+        self.metrics.queued(SystemTime::now());
     }
 
     /// Counts an event that was seen.
@@ -89,6 +90,11 @@ impl Publisher {
                 error!(reason, took, "what was under way did not come to its end, all will be synced");
             }
         }
+    }
+
+    /// Another mode's leftovers were removed, but for so many.
+    pub(crate) fn cleaned(&self, failed: usize) {
+        self.metrics.cleaned(failed);
     }
 
     fn complain(&self, complaints: &[Complaint]) {

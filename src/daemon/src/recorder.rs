@@ -109,11 +109,12 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::settings::ProxyMode;
 
     #[test]
     fn what_does_not_fit_is_dropped_and_counted() {
         let mut registry = Registry::default();
-        let (recorder, mut waiting) = Recorder::new(Metrics::new(&mut registry));
+        let (recorder, mut waiting) = Recorder::new(Metrics::new(&mut registry, ProxyMode::Nftables));
         let notice = |number: usize| Notice {
             about: About::Node,
             severity: Severity::Warning,
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn a_silent_recorder_drops_nothing() {
         let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry);
+        let metrics = Metrics::new(&mut registry, ProxyMode::Nftables);
         let notice = Notice {
             about: About::Node,
             severity: Severity::Normal,

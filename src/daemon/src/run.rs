@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc as blocking};
 use std::thread;
@@ -15,6 +14,7 @@ use kubeweir_plan::FlowCheck;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::Event;
@@ -28,7 +28,7 @@ use crate::http::{BindError, Pages};
 use crate::init;
 use crate::ipvs;
 use crate::leftovers::Takeover;
-use crate::metrics::Metrics;
+use crate::metrics::{Checks, Component, Metrics};
 use crate::mode::Mode;
 use crate::oom;
 use crate::pace::Pace;
@@ -81,8 +81,10 @@ async fn run_with<M: Mode + Send + 'static>(
     for advice in &settings.advice {
         warn!(advice);
     }
+    let (replace_shown, shown) = watch::channel(Arc::clone(&settings.shown));
     let mut registry = Registry::default();
-    let metrics = Metrics::new(&mut registry);
+    let metrics = Metrics::new(&mut registry, settings.mode);
+    registry.register_collector(Box::new(Component::new(shown.clone())));
     let gauges = healthports::Gauges::new(&mut registry);
     let (recorder, notices) = match settings.source {
         Source::Api { .. } => {
@@ -105,26 +107,29 @@ async fn run_with<M: Mode + Send + 'static>(
         mode: settings.mode,
         counters,
         events: events.clone(),
+        shown,
+        checks: Checks::default(),
     };
-    let hard_fail = settings.bind_hard_fail;
-    let healthz = served(settings.healthz, |at| pages.clone().serve_health(at, hard_fail));
-    let metricsz = served(settings.metrics, |at| pages.clone().serve_metrics(at, hard_fail));
-    let (shown, _) = watch::channel(Arc::clone(&settings.shown));
+    let healthz = pages.clone().serve_health(settings.healthz, settings.bind_hard_fail);
+    let metricsz = pages.serve_metrics(settings.metrics, settings.bind_hard_fail);
+    // On tasks of their own, before anything else: they answer while nothing is known, and whatever else is slow.
+    let (mut healthz, mut metricsz) = (tokio::spawn(healthz), tokio::spawn(metricsz));
     let checker = conntrack::start(metrics.clone(), events.clone())?;
+    let requests = metrics.requests();
     let teller = Publisher::new(metrics, health, recorder);
     teller.starts();
     let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings), health_ports)?;
-    let source = source::start(&settings, events.clone(), notices)?;
+    let source = source::start(&settings, events.clone(), notices, requests)?;
     tokio::spawn(host::wiring::watch(events.clone()));
     tokio::spawn(host::watch(events.clone()));
     if let Some(reloader) = reloader {
-        reloader.start(events.clone(), shown);
+        reloader.start(events.clone(), replace_shown);
     }
     info!(node = %settings.plan.node_name, mode = %settings.mode, "running");
     let outcome = tokio::select! {
         () = stop => Ok(()),
-        failed = healthz => no_return(failed).map_err(Into::into),
-        failed = metricsz => no_return(failed).map_err(Into::into),
+        failed = &mut healthz => no_return(failed),
+        failed = &mut metricsz => no_return(failed),
         _ = &mut ended => return Err(anyhow!("the loop ended")),
         failed = source => failed.unwrap_or_else(|_| Err(anyhow!("the source ended"))),
     };
@@ -135,19 +140,12 @@ async fn run_with<M: Mode + Send + 'static>(
     outcome
 }
 
-/// A server, or where there is none, nothing for ever.
-async fn served<F: Future<Output = Result<Infallible, BindError>>>(
-    address: Option<SocketAddr>,
-    serve: impl FnOnce(SocketAddr) -> F,
-) -> Result<Infallible, BindError> {
-    match address {
-        Some(address) => serve(address).await,
-        None => std::future::pending().await,
+/// Servers end only by failing.
+fn no_return(ended: Result<Result<Infallible, BindError>, JoinError>) -> anyhow::Result<()> {
+    match ended? {
+        Ok(never) => match never {},
+        Err(error) => Err(error.into()),
     }
-}
-
-fn no_return<E>(result: Result<Infallible, E>) -> Result<(), E> {
-    result.map(|never| match never {})
 }
 
 fn nftables(settings: &Settings) -> anyhow::Result<Nftables<Client>> {
@@ -201,16 +199,18 @@ async fn drive<M: Mode>(
             return;
         }
         let due = core.due(Instant::now());
-        if due.is_some_and(|due| due <= Instant::now())
-            && let Some(report) = core.sync(Instant::now)
-        {
-            publisher.report(&report);
-            takeover.passed(&report);
-            if report.outcome.is_ok() && health_ports.send(report.health_ports).is_err() {
-                return; // its task is gone, and so will the process be
+        if due.is_some_and(|due| due <= Instant::now()) {
+            // A pass that hangs must be seen by those who ask for health.
+            publisher.stand(core.standing());
+            if let Some(report) = core.sync(Instant::now) {
+                publisher.report(&report);
+                takeover.passed(&report);
+                if report.outcome.is_ok() && health_ports.send(report.health_ports).is_err() {
+                    return; // its task is gone, and so will the process be
+                }
             }
         }
-        takeover.act(Instant::now());
+        publisher.cleaned(takeover.act(Instant::now()));
         if let Some(report) = core.tend(Instant::now) {
             publisher.tended(&report);
         }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeweir_cluster::{api, manifests};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Event;
+use crate::metrics::Requests;
 use crate::recorder::Waiting;
 use crate::settings::{Settings, Source};
 
@@ -21,6 +23,7 @@ pub(crate) fn start(
     settings: &Settings,
     events: mpsc::Sender<Event>,
     notices: Option<Waiting>,
+    requests: Requests,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let (end, ended) = oneshot::channel();
     let (sender, mut receiver) = mpsc::channel(QUEUE);
@@ -46,7 +49,7 @@ pub(crate) fn start(
         Source::Api { kubeconfig, master } => {
             let options = api::Options { node: Arc::clone(&node), all_nodes: settings.all_nodes };
             tokio::spawn(async move {
-                match client(kubeconfig.as_deref(), master.as_deref()).await {
+                match client(kubeconfig.as_deref(), master.as_deref(), &requests).await {
                     Ok(client) => {
                         if let Some(notices) = notices {
                             tokio::spawn(notices.post_all(client.clone(), Arc::clone(&node)));
@@ -61,7 +64,11 @@ pub(crate) fn start(
     Ok(ended)
 }
 
-async fn client(kubeconfig: Option<&Path>, master: Option<&str>) -> anyhow::Result<kube::Client> {
+async fn client(
+    kubeconfig: Option<&Path>,
+    master: Option<&str>,
+    requests: &Requests,
+) -> anyhow::Result<kube::Client> {
     let mut config = match kubeconfig {
         Some(path) => {
             let file =
@@ -77,5 +84,8 @@ async fn client(kubeconfig: Option<&Path>, master: Option<&str>) -> anyhow::Resu
         config.cluster_url =
             master.parse().with_context(|| format!("--master {master} is not an address"))?;
     }
-    kube::Client::try_from(config).context("cannot set up the connection to the API server")
+    let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+    let builder =
+        ClientBuilder::try_from(config).context("cannot set up the connection to the API server")?;
+    Ok(builder.with_layer(&requests.to(&host)).build())
 }

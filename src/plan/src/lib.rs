@@ -33,6 +33,7 @@ pub mod plan;
 pub mod planner;
 pub mod service;
 mod snapshot;
+mod unserved;
 
 pub use address::FrontendAddress;
 pub use finding::Finding;
@@ -47,3 +48,4 @@ pub use plan::{
 };
 pub use planner::{Planner, Update};
 pub use snapshot::{Changed, Snapshot};
+pub use unserved::Unserved;

@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::plan::{Frontend, Plan, ServicePlan};
 use crate::service::{self, Context, Holders};
 use crate::snapshot::{Changed, Snapshot};
+use crate::unserved::Unserved;
 
 /// Holds the latest plan and who claimed what. The plan depends on the latest inputs only, not on the way there.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub struct Planner {
     claims: Claims,
     /// Where NodePorts answer.
     answering: Arc<BTreeSet<IpAddr>>,
+    unserved: Unserved,
 }
 
 /// What [`Planner::update`] did.
@@ -49,6 +51,7 @@ impl Planner {
             context: None,
             claims: Claims::default(),
             answering: Arc::default(),
+            unserved: Unserved::default(),
         }
     }
 
@@ -60,6 +63,11 @@ impl Planner {
     /// The latest plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// How many ports of the latest plan are not served from here although they are elsewhere.
+    pub fn unserved(&self) -> Unserved {
+        self.unserved
     }
 
     /// Brings the plan up to date. `changed` is an upper bound of what differs from the snapshot seen last; on the first
@@ -170,6 +178,7 @@ impl Planner {
             return;
         }
         update.flows.compare(old.map(Arc::as_ref), new.as_ref());
+        self.unserved.replace(old.map(Arc::as_ref), new.as_ref());
         match new {
             Some(plan) => self.plan.services.insert(name.clone(), Arc::new(plan)),
             None => self.plan.services.remove(&name),

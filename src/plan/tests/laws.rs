@@ -58,6 +58,7 @@ proptest! {
         }
         let fresh = everything(&world, &options);
         prop_assert_eq!(planner.plan(), fresh.plan());
+        prop_assert_eq!(planner.unserved(), fresh.unserved());
     }
 
     #[test]

@@ -83,23 +83,26 @@ impl Takeover {
         }
     }
 
-    /// Removes what is due. What fails is tried again after the next whole pass.
-    pub(crate) fn act(&mut self, now: Instant) {
+    /// Removes what is due. What fails is tried again after the next whole pass. Returns how much failed.
+    pub(crate) fn act(&mut self, now: Instant) -> usize {
         if self.due(now).is_none_or(|due| due > now) {
-            return;
+            return 0;
         }
         match Live::open() {
             Ok(mut doors) => {
-                tell(&self.act_on(&mut doors, now));
+                let outcome = self.act_on(&mut doors, now);
+                tell(&outcome);
                 if self.next == Next::Nothing {
                     for advice in advice_on_legacy() {
                         warn!("left by iptables-legacy: {advice}");
                     }
                 }
+                outcome.failed.len()
             }
             Err(error) => {
                 warn!(reason = %error, "what another mode has left is not looked at");
                 self.next = Next::Waiting;
+                1
             }
         }
     }
@@ -168,6 +171,7 @@ mod tests {
             triggers: Vec::new(),
             services: 0,
             health_ports: crate::healthports::ledger::Difference::default(),
+            unserved: kubeweir_plan::Unserved::default(),
         }
     }
 

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::input::{Endpoint, Node, Service, ServiceKind, ServicePort, SlicePort, TrafficPolicy};
 use crate::names::{Family, Protocol};
-use crate::plan::{Holder, PortPlan};
+use crate::plan::{Holder, PortPlan, Scope};
 use crate::{FrontendAddress, Target};
 
 const EXTERNAL: &str = "203.0.113.1";
@@ -197,4 +197,32 @@ fn the_hosts_addresses_are_part_of_the_nodes_plan() {
     assert!(bench.planner.update(&bench.snapshot, &bench.facts, &changed).node);
     assert_eq!(*bench.planner.plan().node.own_addresses, bench.facts.addresses);
     assert!(!bench.planner.update(&bench.snapshot, &bench.facts, &changed).node);
+}
+
+#[test]
+fn what_is_served_elsewhere_only_is_counted_for_clients_that_are_bound_to_this_node() {
+    let local = |mut service: Service| {
+        (service.internal_policy, service.external_policy) = (TrafficPolicy::Local, TrafficPolicy::Local);
+        service
+    };
+    let mut bench = Bench::new(&[local(service("a", 1, &[])), service("b", 2, &[])]);
+    let counts = |bench: &Bench| {
+        let unserved = bench.planner.unserved();
+        [Scope::Internal, Scope::External].map(|scope| unserved.count(scope, Family::V4))
+    };
+    assert_eq!(counts(&bench), [0, 0], "nobody serves it anywhere");
+    let put = |bench: &mut Bench, name, endpoint| {
+        let changed = bench.snapshot.put_slice(Arc::new(slice(name, [endpoint])));
+        let _ = bench.update(&changed);
+    };
+    put(&mut bench, "a", here(1, false));
+    put(&mut bench, "b", here(2, false));
+    assert_eq!(counts(&bench), [1, 1]);
+    assert_eq!(bench.planner.unserved().count(Scope::External, Family::V6), 0);
+    put(&mut bench, "a", here(1, true));
+    assert_eq!(counts(&bench), [0, 0]);
+    put(&mut bench, "a", here(1, false));
+    let changed = bench.snapshot.remove_service(&ObjectName::new("default", "a"));
+    let _ = bench.update(&changed);
+    assert_eq!(counts(&bench), [0, 0]);
 }
