@@ -212,7 +212,8 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         carry_out(&mut self.kernel, &servers.steps.after, &mut carried)?;
         // Not before all are there that can be: others may still serve what is theirs.
         let is_ready = !carried.failed.iter().any(Failed::is_surprise);
-        let claimed = if is_ready { self.tables.claim(&claims)? } else { Default::default() };
+        let claimed =
+            if is_ready { self.tables.claim(&claims)? } else { kubeweir_nftables::Applied::default() };
         let operations = done.operations + claimed.operations + servers.steps.count();
         let batches = done.batches + claimed.batches;
         Ok((Applied { operations, batches, ..Applied::default() }, carried))

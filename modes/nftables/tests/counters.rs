@@ -66,7 +66,9 @@ proptest! {
                 let changed = world.happen(Event::drawn(*number));
                 let update = planner.update(&world.snapshot, &world.facts, &changed);
                 let difference = mode.difference(planner.plan(), &update.services, update.node);
+                let claims = difference.claims.clone();
                 mode.apply(difference).unwrap();
+                mode.claim(&claims).unwrap();
             }
             let desired = compile::tables(planner.plan(), options);
             for (family, desired) in Family::ALL.into_iter().zip(desired) {

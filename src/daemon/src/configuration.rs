@@ -31,6 +31,7 @@ const KIND: &str = "KubeProxyConfiguration";
 pub const OFF: &str = "0";
 
 /// A configuration, as written or in effect.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of its own in kube-proxy's")]
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Configuration {

@@ -101,7 +101,7 @@ fn a_verdict_without_a_chain_leads_nowhere() {
 }
 
 proptest! {
-    /// Neither panics nor endless work, and what comes before the damage is still read.
+    /// Neither panics nor endless work, and what comes before the damage is still read, unless the damage names it again.
     #[test]
     fn damage_behind_the_name_of_the_chain_leaves_it_readable(
         at in 40_usize..400, byte in any::<u8>(), strange in proptest::collection::vec(any::<u8>(), 0..40)
@@ -110,8 +110,9 @@ proptest! {
         let at = at.min(bytes.len() - 1);
         bytes[at] = byte;
         let (table, rule) = decoded(&bytes);
-        prop_assert_eq!(table, "nat");
-        prop_assert!(rule.chain.is_empty() || at < 52 || rule.chain == "PREROUTING");
+        let named_again = [a::TABLE, a::RULE_CHAIN].contains(&u16::from(byte));
+        prop_assert!(table == "nat" || named_again, "{table}");
+        prop_assert!(rule.chain.is_empty() || at < 52 || rule.chain == "PREROUTING" || named_again);
     }
 
     #[test]
