@@ -382,7 +382,6 @@ fn mistakes_end_the_process_with_1_and_are_named_all_of_them() {
         (vec!["--ipvs-tcp-timeout=soon"], "--ipvs-tcp-timeout: \"soon\" is not a duration"),
         (vec!["--config=/nonexistent/config"], "cannot read /nonexistent/config"),
         (vec!["--hostname-override= "], "hostnameOverride: Invalid value"),
-        (vec!["--feature-gates=Unheard=true"], "featureGates.Unheard: Invalid value: true: unrecognized"),
         (vec!["--feature-gates=NFTablesProxyMode=false"], "the feature is locked to true"),
         (
             vec!["--iptables-min-sync-period=2h", "--iptables-sync-period=3h", "--oom-score-adj=5000"],

@@ -41,25 +41,22 @@ pub fn is_on(gates: &FeatureGates, name: &str) -> bool {
     gates.get(name).copied().unwrap_or_else(default)
 }
 
-/// Gates that nobody knows, or that are set against their lock.
+/// Gates that are set against their lock. Those that are not known here are none: kube-proxy knows the gates of all of
+/// Kubernetes, and installers write the same ones into everybody's configuration.
 pub(crate) fn complaints(gates: &FeatureGates) -> Vec<Complaint> {
     let complaint = |(name, value): (&String, &bool)| {
-        let path = format!("featureGates.{name}");
-        match GATES.iter().find(|gate| gate.name == name) {
-            None => Some(Complaint::invalid(path, value, "unrecognized feature gate")),
-            Some(gate) if gate.locked && gate.default != *value => {
-                let why = format!("the feature is locked to {}", gate.default);
-                Some(Complaint::invalid(path, value, why))
-            }
-            Some(_) => None,
-        }
+        let gate = GATES.iter().find(|gate| gate.name == name)?;
+        let why = format!("the feature is locked to {}", gate.default);
+        (gate.locked && gate.default != *value)
+            .then(|| Complaint::invalid(format!("featureGates.{name}"), value, why))
     };
     gates.iter().filter_map(complaint).collect()
 }
 
-/// Gates set to something else than their default that nothing here depends on.
+/// Gates set to something else than their default that nothing here depends on, and those that are not known here.
 pub(super) fn without_effect(gates: &FeatureGates) -> impl Iterator<Item = String> + '_ {
-    let changed = |name: &str, value: bool| is_on(&FeatureGates::new(), name) != value;
+    let known = |name: &str| GATES.iter().any(|gate| gate.name == name);
+    let changed = move |name: &str, value: bool| !known(name) || is_on(&FeatureGates::new(), name) != value;
     let of_none = |name: &str| name != EXTERNAL_IPS && !name.starts_with("Logging");
     let idle = gates.iter().filter(move |(name, value)| changed(name, **value) && of_none(name));
     idle.map(|(name, _)| format!("featureGates.{name}"))
@@ -80,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gates_that_nobody_knows_or_that_are_locked_are_named() {
+    fn gates_that_are_locked_are_refused_and_those_without_effect_are_named() {
         let said = |text: &str| {
             let complaints = complaints(&parse(text).unwrap());
             complaints.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -91,14 +88,15 @@ mod tests {
         assert_eq!(
             said("NFTablesProxyMode=false, Unheard=true"),
             [
-                "KubeProxyConfiguration.featureGates.NFTablesProxyMode: Invalid value: false: the feature is locked to true",
-                "KubeProxyConfiguration.featureGates.Unheard: Invalid value: true: unrecognized feature gate",
+                "KubeProxyConfiguration.featureGates.NFTablesProxyMode: Invalid value: false: the feature is locked to true"
             ]
         );
         assert!(parse("A").is_err() && parse("A=maybe").is_err());
         let gates =
-            parse("AllowServiceExternalIPs=false,ContextualLogging=false,ComponentFlagz=true").unwrap();
+            parse("AllowServiceExternalIPs=false,ContextualLogging=false,ComponentFlagz=true,Unheard=false")
+                .unwrap();
         assert!(!is_on(&gates, EXTERNAL_IPS) && is_on(&FeatureGates::new(), EXTERNAL_IPS));
-        assert_eq!(without_effect(&gates).collect::<Vec<_>>(), ["featureGates.ContextualLogging"]);
+        let named: Vec<_> = without_effect(&gates).collect();
+        assert_eq!(named, ["featureGates.ContextualLogging", "featureGates.Unheard"]);
     }
 }
