@@ -47,15 +47,17 @@ impl Proxy {
     /// The proxy that packet tests are about, fed by an API server. A file given with `--config` may leave the place of the
     /// kubeconfig open.
     pub fn under_test(node: &Namespace, name: &str, kubeconfig: &Path, flags: &[String]) -> Proxy {
-        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
-        let flags: Vec<String> =
-            flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig)).collect();
-        let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
-        let mut command = match std::env::var("KUBEWEIR_E2E_PROXY") {
-            Ok(line) => other(&line, name, kubeconfig),
-            Err(_) => self::ours(name, [kubeconfig_flag]),
-        };
-        Proxy::start(node, command.args(flags), directory)
+        let (mut command, directory) = tested(name, kubeconfig, flags);
+        Proxy::start(node, &mut command, directory)
+    }
+
+    /// The same, confined as in our pods if it is ours.
+    pub fn under_test_in_pod(node: &Namespace, name: &str, kubeconfig: &Path, flags: &[String]) -> Proxy {
+        let (mut command, directory) = tested(name, kubeconfig, flags);
+        if Proxy::is_ours() {
+            return Proxy::start_confined(node, &command, User::Root, directory);
+        }
+        Proxy::start(node, &mut command, directory)
     }
 
     /// Whether tests that look inside the proxy make sense.
@@ -89,13 +91,16 @@ impl Proxy {
     /// first container; that may fail the test.
     pub fn confined(node: &Namespace, ours: &Ours<'_>, user: User) -> Proxy {
         let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
-        let command = self::ours(ours.name, &ours.flags);
+        Proxy::start_confined(node, &self::ours(ours.name, &ours.flags), user, directory)
+    }
+
+    fn start_confined(node: &Namespace, command: &Command, user: User, directory: TempDir) -> Proxy {
         let mut first = Command::new(command.get_program());
         first.args(command.get_args()).arg("--init-only");
         let prepared = node.run(|| first.output()).unwrap().unwrap();
         let said = String::from_utf8_lossy(&prepared.stderr);
         assert!(prepared.status.success(), "{first:?}: {said}");
-        let proxy = Proxy::start(node, &mut confined::confined(&command, user), directory);
+        let proxy = Proxy::start(node, &mut confined::confined(command, user), directory);
         proxy.wait_for_log("running");
         confined::check(proxy.id(), user);
         proxy
@@ -202,6 +207,19 @@ fn ours(name: &str, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comma
     let mut command = Command::new(program());
     command.arg("-v=4").args(common_flags(&mode(), name)).args(flags);
     command
+}
+
+/// The command line that packet tests are about, and where its files are.
+fn tested(name: &str, kubeconfig: &Path, flags: &[String]) -> (Command, TempDir) {
+    let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+    let flags = flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig));
+    let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
+    let mut command = match std::env::var("KUBEWEIR_E2E_PROXY") {
+        Ok(line) => other(&line, name, kubeconfig),
+        Err(_) => ours(name, [kubeconfig_flag]),
+    };
+    command.args(flags);
+    (command, directory)
 }
 
 /// A flag whose file, if it names a configuration, is a copy with the mode and the kubeconfig in it.

@@ -167,10 +167,7 @@ fn run_suite(
 fn command(binary: &Binary) -> Command {
     let mut command = Command::new(&binary.program);
     command.args(["--exact", "--color=never"]);
-    if binary.suite.ignored {
-        command.arg("--ignored");
-    }
-    command.args(&binary.tests).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(binary.suite.choice.flag()).args(&binary.tests).current_dir(env!("CARGO_MANIFEST_DIR"));
     command
         .envs(std::env::vars().filter(|(name, _)| name.starts_with("KUBEWEIR_") || name == "RUST_BACKTRACE"));
     command.envs(binary.suite.environment.iter().copied());

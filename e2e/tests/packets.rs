@@ -8,12 +8,16 @@ use kubeweir_e2e::topology::{Member, Network, Topology};
 
 /// Runs all steps twice: once with proxies that follow the changes, then each step with proxies that were killed before it and
 /// start anew, over what the step before has left in the kernel.
+///
+/// Over routed networks, which all scenarios that are not about links run over, proxies are confined as in our pods: every table
+/// holds with `CAP_NET_ADMIN` alone and nothing to write to.
 fn run(scenario: &Scenario, network: Network) {
     let (topology, api) = (build(scenario, network), StandIn::start());
     let start = || -> Vec<Proxy> {
         let node = |node: &Member| {
             let kubeconfig = api.listen_in(&node.namespace);
-            Proxy::under_test(&node.namespace, &node.name, &kubeconfig, &scenario.flags)
+            let start = if network == Network::Routed { Proxy::under_test_in_pod } else { Proxy::under_test };
+            start(&node.namespace, &node.name, &kubeconfig, &scenario.flags)
         };
         topology.nodes().map(node).collect()
     };

@@ -18,12 +18,34 @@ pub struct Suite {
     pub binary: &'static str,
     /// What the names of its tests end with; others are left out.
     pub ending: &'static str,
-    /// Whether its tests are those that are ignored on the host.
-    pub ignored: bool,
+    /// Which of its tests, as for those that are ignored on the host.
+    pub choice: Choice,
     /// Whether it is run each time; if not, only when its name is asked for.
     pub always: bool,
     /// Variables that it needs.
     pub environment: &'static [(&'static str, &'static str)],
+}
+
+/// Which tests of a binary run in a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Those that the host runs too.
+    Shared,
+    /// Those that are ignored on the host.
+    Guests,
+    /// Both.
+    All,
+}
+
+impl Choice {
+    /// What asks a test program for them.
+    pub fn flag(self) -> Option<&'static str> {
+        match self {
+            Choice::Shared => None,
+            Choice::Guests => Some("--ignored"),
+            Choice::All => Some("--include-ignored"),
+        }
+    }
 }
 
 /// What has tests be about IPVS mode.
@@ -31,11 +53,10 @@ const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
 
 /// All of them. The packet tables are run over one way of wiring pods each time, and over all of them if asked for.
 pub const SUITES: &[Suite] = &[
-    Suite { name: "netlink", room: "modes/netlink", ignored: true, ..Suite::of("ipvs") },
-    Suite { ignored: true, ..Suite::of("ipvs_guest") },
-    Suite { ignored: true, ..Suite::of("ipvs_switch") },
-    Suite { name: "leftovers_of_ipvs", ignored: true, ..Suite::of("leftovers") },
-    Suite::of("leftovers"),
+    Suite { name: "netlink", room: "modes/netlink", choice: Choice::Guests, ..Suite::of("ipvs") },
+    Suite { choice: Choice::Guests, ..Suite::of("ipvs_guest") },
+    Suite { choice: Choice::Guests, ..Suite::of("ipvs_switch") },
+    Suite { choice: Choice::All, ..Suite::of("leftovers") },
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
     Suite::of("confined"),
@@ -46,14 +67,14 @@ pub const SUITES: &[Suite] = &[
 ];
 
 impl Suite {
-    /// All tests of a binary that are not ignored, in IPVS mode, each time.
+    /// All tests of a binary that the host runs too, in IPVS mode, each time.
     const fn of(binary: &'static str) -> Suite {
         Suite {
             name: binary,
             room: "e2e",
             binary,
             ending: "",
-            ignored: false,
+            choice: Choice::Shared,
             always: true,
             environment: IPVS,
         }
@@ -121,9 +142,7 @@ fn programs(messages: &str) -> BTreeMap<(String, String), PathBuf> {
 fn tests(suite: Suite, program: &PathBuf) -> anyhow::Result<Vec<String>> {
     let mut command = Command::new(program);
     command.args(["--list", "--format=terse"]);
-    if suite.ignored {
-        command.arg("--ignored");
-    }
+    command.args(suite.choice.flag());
     let output = command.output()?;
     let text = String::from_utf8(output.stdout)?;
     let names: Vec<String> =
