@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use kubeweir_playground::{GuestError, Kernel};
 
 pub use report::{Report, Verdict};
-pub use suite::{Binary, Choice, SUITES, Suite, build};
+pub use suite::{Binary, Choice, Often, SUITES, Suite, build};
 
 /// The kernels that `kernels.sh` knows: name, Debian suite, when.
 const KERNELS: &str = include_str!("../guest/kernels.txt");

@@ -1,6 +1,7 @@
 //! Runs suites in guests and tells of their tests as a test program would: `test guest-6.1::ipvs_guest::NAME ... ok`.
 //!
-//!     cargo test --test guest                             # each suite of every run, on each kernel of every run
+//!     cargo test --test guest                             # each suite of every run, on the kernels of every run
+//!     cargo test --test guest -- packets                  # all tests of a suite, on each of these kernels
 //!     cargo test --test guest -- 6.12 packets::basics     # tests whose names contain all of these words
 //!
 //! Suites and kernels that are not for every run are used when a word begins with their name. A guest that does not come or
@@ -10,7 +11,7 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kubeweir_e2e::guest::{self, Binary, Report, SUITES, Suite, Verdict};
+use kubeweir_e2e::guest::{self, Binary, Often, Report, SUITES, Suite, Verdict};
 use kubeweir_playground::{Guest, GuestError};
 
 /// How long a suite may say nothing. The slowest test takes a small part of it.
@@ -19,8 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn main() -> ExitCode {
     let begun = Instant::now();
     let asked = Asked::new(std::env::args().skip(1));
-    let suites: Vec<Suite> =
-        SUITES.iter().copied().filter(|suite| suite.always || asked.names(suite.name)).collect();
+    let suites: Vec<Suite> = SUITES
+        .iter()
+        .copied()
+        .filter(|suite| suite.often != Often::IfAsked || asked.names(suite.name))
+        .collect();
     let binaries = match guest::build(&suites) {
         Ok(binaries) => binaries,
         Err(error) => {
@@ -28,14 +32,35 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let kernels = guest::every_kernel().into_iter();
-    let kernels = kernels.chain(guest::kernels_if_asked().into_iter().filter(|kernel| asked.names(kernel)));
-    let runs: Vec<Run> = kernels.map(|kernel| Run::new(kernel, &binaries, &asked)).collect();
+    let runs = runs(&binaries, &asked);
     if asked.list {
         runs.iter().flat_map(Run::names).for_each(|name| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
     tell(begun, runs)
+}
+
+/// What is to be run on each kernel.
+fn runs(binaries: &[Binary], asked: &Asked) -> Vec<Run> {
+    let each_time = guest::every_kernel();
+    let shares = each_time.len();
+    let run =
+        |(share, kernel): (usize, &str)| Run::new(kernel, &dealt(binaries, asked, share, shares), asked);
+    let always = each_time.into_iter().enumerate().map(run);
+    let if_asked = guest::kernels_if_asked().into_iter().filter(|kernel| asked.names(kernel));
+    always.chain(if_asked.map(|kernel| Run::new(kernel, binaries, asked))).collect()
+}
+
+/// A kernel's share of tests that need not be run on each.
+fn dealt(binaries: &[Binary], asked: &Asked, share: usize, shares: usize) -> Vec<Binary> {
+    let mut binaries = binaries.to_vec();
+    let whole = |suite: Suite| suite.often != Often::DealtOut || asked.names(suite.name);
+    for binary in binaries.iter_mut().filter(|binary| !whole(binary.suite)) {
+        let tests = binary.tests.drain(..).enumerate();
+        let tests = tests.filter(|(number, _)| number % shares == share).map(|(_, test)| test);
+        binary.tests = tests.collect::<Vec<_>>();
+    }
+    binaries
 }
 
 /// What the command line asks for. What only concerns a test program of the usual kind is passed over.

@@ -20,8 +20,8 @@ pub struct Suite {
     pub ending: &'static str,
     /// Which of its tests, as for those that are ignored on the host.
     pub choice: Choice,
-    /// Whether it is run each time; if not, only when its name is asked for.
-    pub always: bool,
+    /// How often it is run.
+    pub often: Often,
     /// Variables that it needs.
     pub environment: &'static [(&'static str, &'static str)],
 }
@@ -48,6 +48,17 @@ impl Choice {
     }
 }
 
+/// How often a suite is run. One that is asked for by its name is run wholly, on each kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Often {
+    /// Each time, on each kernel: tests of what kernels are asked for, and how they answer.
+    OnEach,
+    /// Each time, each of its tests on one kernel: tests of what comes of it.
+    DealtOut,
+    /// When asked for.
+    IfAsked,
+}
+
 /// What has tests be about IPVS mode.
 const IPVS: &[(&str, &str)] = &[("KUBEWEIR_E2E_MODE", "ipvs")];
 
@@ -56,14 +67,20 @@ pub const SUITES: &[Suite] = &[
     Suite { name: "netlink", room: "modes/netlink", choice: Choice::Guests, ..Suite::of("ipvs") },
     Suite { choice: Choice::Guests, ..Suite::of("ipvs_guest") },
     Suite { choice: Choice::Guests, ..Suite::of("ipvs_switch") },
-    Suite { choice: Choice::All, ..Suite::of("leftovers") },
+    Suite { choice: Choice::All, ..Suite::dealt_out("leftovers") },
     Suite::of("ipvs_lacking"),
     Suite::of("programs"),
     Suite::of("confined"),
-    Suite::of("node"),
-    Suite { ending: "::routed", ..Suite::of("packets") },
-    Suite { name: "everywhere", always: false, ..Suite::of("packets") },
-    Suite { name: "nftables", ending: "::routed", always: false, environment: &[], ..Suite::of("packets") },
+    Suite::dealt_out("node"),
+    Suite { ending: "::routed", ..Suite::dealt_out("packets") },
+    Suite { name: "everywhere", often: Often::IfAsked, ..Suite::of("packets") },
+    Suite {
+        name: "nftables",
+        ending: "::routed",
+        often: Often::IfAsked,
+        environment: &[],
+        ..Suite::of("packets")
+    },
 ];
 
 impl Suite {
@@ -75,9 +92,14 @@ impl Suite {
             binary,
             ending: "",
             choice: Choice::Shared,
-            always: true,
+            often: Often::OnEach,
             environment: IPVS,
         }
+    }
+
+    /// The same, each on one kernel.
+    const fn dealt_out(binary: &'static str) -> Suite {
+        Suite { often: Often::DealtOut, ..Suite::of(binary) }
     }
 }
 

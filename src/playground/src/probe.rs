@@ -66,8 +66,11 @@ impl Probe {
         let mut stream = TcpStream::connect_timeout(&self.to, self.patience)?;
         stream.set_read_timeout(Some(self.patience))?;
         let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
+        match stream.read_to_string(&mut text) {
+            // Somebody accepted and then fell silent, which is not what a packet that nobody answers looks like.
+            Err(error) if silent(&error) => Err(io::Error::other("connected, and then silence")),
+            read => read.map(|_| text),
+        }
     }
 
     fn over_udp(&self) -> io::Result<String> {
@@ -112,10 +115,14 @@ impl Answer {
     fn from_error(error: &io::Error) -> Answer {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Answer::Refused,
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Answer::Silence,
+            _ if silent(error) => Answer::Silence,
             _ => Answer::Failed(error.to_string()),
         }
     }
+}
+
+fn silent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 impl fmt::Display for Answer {
