@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::owner::{IMPATIENT, Owner};
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::{Namespace, Veth};
 use serde_json::{Value, json};
@@ -16,9 +17,9 @@ const OPEN: &str = "kubeweir_health_check_sockets{state=\"open\"}";
 const FAILED: &str = "kubeweir_health_check_sockets{state=\"failed\"}";
 
 /// What kube-proxy 1.36 writes.
-fn body(endpoints: u32) -> String {
+fn body(endpoints: u32, healthy: bool) -> String {
     format!(
-        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"shop\",\n\t\t\"name\": \"web\"\n\t}},\n\t\"localEndpoints\": {endpoints},\n\t\"serviceProxyHealthy\": true\n}}"
+        "{{\n\t\"service\": {{\n\t\t\"namespace\": \"shop\",\n\t\t\"name\": \"web\"\n\t}},\n\t\"localEndpoints\": {endpoints},\n\t\"serviceProxyHealthy\": {healthy}\n}}"
     )
 }
 
@@ -140,6 +141,19 @@ fn parts(text: &str) -> (String, Vec<String>, String) {
     (status, headers, body.to_owned())
 }
 
+/// Ordered headers but the date.
+fn headers(length: usize, weight: u32) -> Vec<String> {
+    [
+        "Connection: close",
+        &format!("Content-Length: {length}"),
+        "Content-Type: application/json",
+        "X-Content-Type-Options: nosniff",
+        &format!("X-Load-Balancing-Endpoint-Weight: {weight}"),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 #[test]
 fn every_request_gets_the_bytes_that_kube_proxy_answers_with() {
     let site = Site::new();
@@ -147,18 +161,7 @@ fn every_request_gets_the_bytes_that_kube_proxy_answers_with() {
     site.slice("IPv4", &[("10.244.0.2", "node-1", true), ("10.244.1.2", "node-2", true)]);
     let proxy = site.start(&[]);
     site.wait(&proxy, "192.0.2.1:30100", Some((200, 1)));
-    let headers = |length: usize, weight| {
-        [
-            "Connection: close",
-            &format!("Content-Length: {length}"),
-            "Content-Type: application/json",
-            "X-Content-Type-Options: nosniff",
-            &format!("X-Load-Balancing-Endpoint-Weight: {weight}"),
-        ]
-        .map(str::to_owned)
-        .to_vec()
-    };
-    let good = ("HTTP/1.1 200 OK".to_owned(), headers(body(1).len(), 1), body(1));
+    let good = ("HTTP/1.1 200 OK".to_owned(), headers(body(1, true).len(), 1), body(1, true));
     for (method, path, more) in [
         ("GET", "/", ""),
         ("GET", "/any/path?with=question", ""),
@@ -173,8 +176,38 @@ fn every_request_gets_the_bytes_that_kube_proxy_answers_with() {
     assert_eq!(head, (good.0, good.1, String::new()));
     site.slice("IPv4", &[("10.244.0.2", "node-1", false)]);
     site.wait(&proxy, "192.0.2.1:30100", Some((503, 0)));
-    let bad = ("HTTP/1.1 503 Service Unavailable".to_owned(), headers(body(0).len(), 0), body(0));
+    let bad = ("HTTP/1.1 503 Service Unavailable".to_owned(), headers(body(0, true).len(), 0), body(0, true));
     assert_eq!(parts(&site.exchange("192.0.2.1:30100", &request("GET", "/", "")).unwrap()), bad);
+}
+
+/// A node that cannot program changes tells balancers to go elsewhere, and how many endpoints are in force, until it can again.
+#[test]
+fn balancers_are_sent_elsewhere_while_changes_cannot_be_programmed() {
+    let site = Site::new();
+    site.service(30_100);
+    site.slice("IPv4", &[("10.244.0.2", "node-1", true)]);
+    let proxy = site.start(&IMPATIENT);
+    site.wait(&proxy, "192.0.2.1:30100", Some((200, 1)));
+    let owner = Owner::of_our_table(&site.node);
+    site.slice("IPv4", &[("10.244.0.2", "node-1", true), ("10.244.0.3", "node-1", true)]);
+    site.wait(&proxy, "192.0.2.1:30100", Some((503, 1)));
+    let answer = site.exchange("192.0.2.1:30100", &request("GET", "/", "")).unwrap();
+    let stuck = body(1, false);
+    let expected = ("HTTP/1.1 503 Service Unavailable".to_owned(), headers(stuck.len(), 1), stuck);
+    assert_eq!(parts(&answer), expected);
+    owner.go();
+    site.wait(&proxy, "192.0.2.1:30100", Some((200, 2)));
+}
+
+/// The ports are the Services', not the health server's.
+#[test]
+fn ports_answer_without_a_health_server() {
+    let site = Site::new();
+    site.service(30_100);
+    site.slice("IPv4", &[("10.244.0.2", "node-1", true)]);
+    let proxy = site.start(&["--healthz-bind-address=0"]);
+    site.wait(&proxy, "192.0.2.1:30100", Some((200, 1)));
+    assert_eq!(proxy.health("/healthz"), None);
 }
 
 #[test]

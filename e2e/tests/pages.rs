@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use k8s_openapi::jiff::Timestamp;
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::generate;
 use kubeweir_e2e::http::{self, Answer};
+use kubeweir_e2e::owner::{IMPATIENT, Owner, ruleset};
 use kubeweir_e2e::proxy::{HEALTH, METRICS, Ours, Proxy};
 use kubeweir_playground::Namespace;
 use serde_json::{Value, json};
@@ -100,36 +101,6 @@ fn timeless(body: &str) -> String {
     body.split('"').map(word).collect::<Vec<_>>().join("\"")
 }
 
-/// Somebody who owns our table: nothing can be programmed until they go, and the table with them.
-struct Owner(Child);
-
-impl Owner {
-    fn of_our_table(node: &Namespace) -> Owner {
-        let mut command = Command::new("nft");
-        let child = node.start(command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null())).unwrap();
-        let mut owner = Owner(child);
-        owner.0.stdin.as_mut().unwrap().write_all(b"add table ip kubeweir { flags owner; }\n").unwrap();
-        while !tables(node).contains("kubeweir") {
-            assert!(owner.0.try_wait().unwrap().is_none(), "nft has ended");
-        }
-        owner
-    }
-
-    fn go(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-fn tables(node: &Namespace) -> String {
-    let mut command = Command::new("nft");
-    let child = node.start(command.args(["list", "tables"]).stdout(Stdio::piped())).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
-}
-
-/// Flags with which a change has waited too long soon, but not because this machine is busy.
-const IMPATIENT: [&str; 2] = ["--iptables-sync-period=1s", "--iptables-min-sync-period=1ms"];
-
 #[test]
 fn probes_are_answered_as_recorded_in_each_state() {
     let (node, api) = (Namespace::new("health").unwrap(), StandIn::start());
@@ -193,7 +164,7 @@ fn both_ports_answer_and_tell_the_truth_while_the_api_server_says_nothing() {
     subject.expect("/livez", 200, ALIVE_WITHOUT_LISTS);
     assert_eq!(subject.proxy.count("kubeweir_lists_awaited"), 4);
     assert_eq!(subject.ask("GET /healthz", &[]).body, "ok");
-    assert!(api.requests().is_empty() && tables(&node).is_empty());
+    assert!(api.requests().is_empty() && ruleset(&node).is_empty());
 }
 
 #[test]
