@@ -154,6 +154,19 @@ impl Proxy {
         }
     }
 
+    /// Waits until the process ends by itself, and returns its exit code and all that it logged.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it goes on\n{}", self.log());
+            std::thread::yield_now();
+        };
+        (status.code(), self.log())
+    }
+
     /// Ends the process with a signal and returns its exit code, and all that it logged.
     pub fn end(mut self, signal: Signal) -> (Option<i32>, String) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());

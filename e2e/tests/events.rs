@@ -1,5 +1,7 @@
 //! What operators see of the daemon in the cluster: Events about Services and Nodes.
 
+use std::net::TcpListener;
+
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::Namespace;
@@ -80,6 +82,36 @@ fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it()
     assert_eq!((standing(&first), standing(&second)), (1, 1));
     stand_in.delete("services", "shop", "old");
     first.wait("the finding goes", |proxy| (standing(proxy) == 0).then_some(()));
+}
+
+/// Asked to fail if it cannot listen, the daemon ends, and the cluster is told why.
+#[test]
+fn a_server_that_must_run_and_cannot_is_an_event_about_the_node() {
+    let stand_in = StandIn::start();
+    stand_in.apply(CLUSTER);
+    for (flag, reason) in [
+        ("--healthz-bind-address", "FailedToStartProxierHealthcheck"),
+        ("--metrics-bind-address", "FailedToStartMetricServer"),
+    ] {
+        let node = Namespace::new("node-1").unwrap();
+        let taken = node.run(|| TcpListener::bind("127.0.0.1:20000")).unwrap().unwrap();
+        let kubeconfig = format!("--kubeconfig={}", stand_in.listen_in(&node).display());
+        let address = format!("{flag}=127.0.0.1:20000");
+        let flags = vec![kubeconfig, address, "--bind-address-hard-fail".to_owned()];
+        let (code, log) = Proxy::ours(&node, &Ours { flags, name: "node-1" }).ended();
+        let event = told(&stand_in, reason).pop().unwrap_or_else(|| panic!("no {reason} in\n{log}"));
+        assert_eq!(
+            (code, &event["type"], &event["action"]),
+            (Some(1), &"Warning".into(), &"StartKubeProxy".into())
+        );
+        assert_eq!(
+            (&event["regarding"]["kind"], &event["regarding"]["name"]),
+            (&"Node".into(), &"node-1".into())
+        );
+        let note = event["note"].as_str().unwrap();
+        assert!(note.contains("127.0.0.1:20000") && log.contains(note), "{note} is not in\n{log}");
+        drop(taken);
+    }
 }
 
 #[test]

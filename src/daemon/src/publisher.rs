@@ -146,6 +146,18 @@ fn starting() -> Notice {
     }
 }
 
+/// A server that must run and cannot, as kube-proxy says it.
+pub(crate) fn not_started(reason: &'static str, note: String) -> Notice {
+    Notice {
+        about: About::Node,
+        severity: Severity::Warning,
+        reach: Reach::Occasion,
+        reason,
+        action: "StartKubeProxy",
+        note,
+    }
+}
+
 /// What is found of a Service every node finds. What is found of the Node, such as that it has one family only, is
 /// often meant so: that stays in the log.
 fn of_finding(name: &ObjectName, finding: &Finding) -> Option<Notice> {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use kube::Client;
 use kubeweir_cluster::notice::{self, Notice, Posted};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{
+    mpsc::{self, Receiver, Sender},
+    oneshot,
+};
 use tracing::debug;
 
 use crate::metrics::Metrics;
@@ -14,18 +17,26 @@ use crate::metrics::Metrics;
 const QUEUE: usize = 256;
 /// Pause after each. Thousands of nodes may have the same to tell, and hundreds of things each.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long what a process has to say at its end may hold that up.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Takes notices. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: Option<Sender<Notice>>,
+    queue: Option<Sender<Told>>,
     metrics: Metrics,
 }
 
 /// Where notices wait to be posted.
 pub struct Waiting {
-    queue: Receiver<Notice>,
+    queue: Receiver<Told>,
     metrics: Metrics,
+}
+
+/// A notice, and who waits for it to be posted, or not.
+struct Told {
+    notice: Notice,
+    done: Option<oneshot::Sender<()>>,
 }
 
 /// What became of a notice.
@@ -57,7 +68,18 @@ impl Recorder {
 
     /// Leaves a notice to be posted. Never waits.
     pub fn tell(&self, notice: Notice) {
-        if self.queue.as_ref().is_some_and(|queue| queue.try_send(notice).is_err()) {
+        self.leave(Told { notice, done: None });
+    }
+
+    /// The same at the end of the process: waits until it is posted, or cannot be, or five seconds have passed.
+    pub async fn tell_last(&self, notice: Notice) {
+        let (done, posted) = oneshot::channel();
+        self.leave(Told { notice, done: Some(done) });
+        let _ = tokio::time::timeout(LAST_WORDS, posted).await;
+    }
+
+    fn leave(&self, told: Told) {
+        if self.queue.as_ref().is_some_and(|queue| queue.try_send(told).is_err()) {
             self.metrics.event_ended(Fate::Dropped);
         }
     }
@@ -67,7 +89,7 @@ impl Waiting {
     /// Posts one after the other, as the node with this name, as long as there is a recorder.
     pub async fn post_all(mut self, client: Client, node: Arc<str>) {
         let mut failing = false;
-        while let Some(notice) = self.queue.recv().await {
+        while let Some(Told { notice, done }) = self.queue.recv().await {
             let outcome = notice::post(&client, &node, &notice).await;
             if let Err(error) = &outcome
                 && !failing
@@ -76,6 +98,8 @@ impl Waiting {
             }
             failing = outcome.is_err();
             self.metrics.event_ended(Fate::of(&outcome));
+            // Whoever waited may have given up.
+            let _ = done.map(|done| done.send(()));
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -127,7 +151,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("kubeweir_events_total{outcome=\"dropped\"} 3\n"), "{text}");
-        let kept = std::iter::from_fn(|| waiting.queue.try_recv().ok()).map(|notice| notice.note);
+        let kept = std::iter::from_fn(|| waiting.queue.try_recv().ok()).map(|told| told.notice.note);
         assert!(kept.eq((0..QUEUE).map(|number| number.to_string())));
     }
 

@@ -32,7 +32,7 @@ use crate::metrics::{Checks, Component, Metrics};
 use crate::mode::Mode;
 use crate::oom;
 use crate::pace::Pace;
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, not_started};
 use crate::recorder::Recorder;
 use crate::reload::Reloader;
 use crate::settings::{ProxyMode, Settings, Source};
@@ -116,7 +116,7 @@ async fn run_with<M: Mode + Send + 'static>(
     let (mut healthz, mut metricsz) = (tokio::spawn(healthz), tokio::spawn(metricsz));
     let checker = conntrack::start(metrics.clone(), events.clone())?;
     let requests = metrics.requests();
-    let teller = Publisher::new(metrics, health, recorder);
+    let teller = Publisher::new(metrics, health, recorder.clone());
     teller.starts();
     let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings), health_ports)?;
     let source = source::start(&settings, events.clone(), notices, requests)?;
@@ -128,8 +128,8 @@ async fn run_with<M: Mode + Send + 'static>(
     info!(node = %settings.plan.node_name, mode = %settings.mode, "running");
     let outcome = tokio::select! {
         () = stop => Ok(()),
-        failed = &mut healthz => no_return(failed),
-        failed = &mut metricsz => no_return(failed),
+        failed = &mut healthz => no_return(failed, &recorder, "FailedToStartProxierHealthcheck").await,
+        failed = &mut metricsz => no_return(failed, &recorder, "FailedToStartMetricServer").await,
         _ = &mut ended => return Err(anyhow!("the loop ended")),
         failed = source => failed.unwrap_or_else(|_| Err(anyhow!("the source ended"))),
     };
@@ -140,11 +140,18 @@ async fn run_with<M: Mode + Send + 'static>(
     outcome
 }
 
-/// Servers end only by failing.
-fn no_return(ended: Result<Result<Infallible, BindError>, JoinError>) -> anyhow::Result<()> {
+/// Servers end only by failing, which is said under the reason that kube-proxy has for it.
+async fn no_return(
+    ended: Result<Result<Infallible, BindError>, JoinError>,
+    recorder: &Recorder,
+    reason: &'static str,
+) -> anyhow::Result<()> {
     match ended? {
         Ok(never) => match never {},
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            recorder.tell_last(not_started(reason, error.to_string())).await;
+            Err(error.into())
+        }
     }
 }
 
