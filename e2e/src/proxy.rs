@@ -88,14 +88,28 @@ impl Proxy {
     /// Ours, confined, as the main container of a pod. What takes privileges was done before by `--init-only`, as in the pod's
     /// first container; that may fail the test.
     pub fn confined(node: &Namespace, ours: &Ours<'_>, user: User) -> Proxy {
-        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
         let command = self::ours(ours.name, &ours.flags);
         let mut first = Command::new(command.get_program());
         first.args(command.get_args()).arg("--init-only");
+        Proxy::after(node, first, &command, user)
+    }
+
+    /// Ours as a pod of ours: a first container with these arguments, and a confined one with these.
+    pub fn in_pod(node: &Namespace, first: &[String], arguments: &[String]) -> Proxy {
+        let command = |arguments| {
+            let mut command = Command::new(program());
+            command.args::<&[String], _>(arguments);
+            command
+        };
+        Proxy::after(node, command(first), &command(arguments), User::Root)
+    }
+
+    fn after(node: &Namespace, mut first: Command, command: &Command, user: User) -> Proxy {
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
         let prepared = node.run(|| first.output()).unwrap().unwrap();
         let said = String::from_utf8_lossy(&prepared.stderr);
         assert!(prepared.status.success(), "{first:?}: {said}");
-        let proxy = Proxy::start(node, &mut confined::confined(&command, user), directory);
+        let proxy = Proxy::start(node, &mut confined::confined(command, user), directory);
         proxy.wait_for_log("running");
         confined::check(proxy.id(), user);
         proxy
