@@ -42,7 +42,8 @@ fn files_and_flags_are_taken_without_a_complaint() {
         command.args(filled_in(main, directory.path().to_str().unwrap()));
         let output = command.arg(format!("--write-config-to={}", to.display())).output().unwrap();
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{from}");
+        let written = format!("kubeweir: wrote the configuration to {}\n", to.display());
+        assert_eq!((output.status.code(), said), (Some(0), written), "{from}: nothing else is said");
         let effective: Value = serde_saphyr::from_str(&fs::read_to_string(to).unwrap()).unwrap();
         assert_eq!(effective["hostnameOverride"], "node-1", "{from}");
         assert_eq!(

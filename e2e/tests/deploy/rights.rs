@@ -38,7 +38,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: old-1, namespace: shop, labels: {kubernetes.io/service-name: old}}
 addressType: IPv4
-ports: [{port: 8080, protocol: TCP}]
+ports: [{name: '', port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.244.1.7]}]
 ---
 apiVersion: v1
