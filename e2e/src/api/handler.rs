@@ -218,7 +218,7 @@ fn single(shared: &Shared, target: &Target, asked: &Asked, body: &[u8]) -> Resul
             let object = admitted(Body::parse(body)?, target, asked, current.as_ref())?;
             (200, shared.store().put(object)?)
         }
-        Method::PATCH => patched(shared, target, asked, current, Body::parse(body)?)?,
+        Method::PATCH => patched(shared, target, asked, current.as_ref(), Body::parse(body)?)?,
         Method::DELETE => (200, shared.store().delete(&key)?),
         _ => return Err(missing()),
     };
@@ -231,13 +231,13 @@ fn patched(
     shared: &Shared,
     target: &Target,
     asked: &Asked,
-    current: Option<Value>,
+    current: Option<&Value>,
     change: Body,
 ) -> Result<(u16, Value), Refusal> {
     let is_apply = asked.content_type.starts_with("application/apply-patch");
     let code = if current.is_none() { 201 } else { 200 };
     let missing = || Refusal::not_found(&target.key());
-    let mut object = match &current {
+    let mut object = match current {
         Some(current) => current.clone(),
         None if is_apply => json!({}),
         None => return Err(missing()),
@@ -246,7 +246,7 @@ fn patched(
         "application/strategic-merge-patch+json" => patch::strategic(&mut object, &change.object),
         _ => patch::merge(&mut object, &change.object),
     }
-    let object = admitted(Body { object, ..change }, target, asked, current.as_ref())?;
+    let object = admitted(Body { object, ..change }, target, asked, current)?;
     Ok((code, shared.store().put(object)?))
 }
 

@@ -37,6 +37,7 @@ pub const SUITES: &[Suite] = &[
     Suite { name: "leftovers_of_ipvs", ignored: true, ..Suite::of("leftovers") },
     Suite::of("leftovers"),
     Suite::of("ipvs_lacking"),
+    Suite { ignored: true, ..Suite::of("deploy") },
     Suite::of("programs"),
     Suite::of("confined"),
     Suite::of("node"),
