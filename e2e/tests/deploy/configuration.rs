@@ -5,6 +5,7 @@ use std::process::Command;
 
 use clap::Parser;
 use kubeweir_daemon::cli::{Cli, normalized};
+use kubeweir_daemon::configuration::Configuration;
 use kubeweir_e2e::proxy::program;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -44,6 +45,8 @@ fn files_and_flags_are_taken_without_a_complaint() {
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         let written = format!("kubeweir: wrote the configuration to {}\n", to.display());
         assert_eq!((output.status.code(), said), (Some(0), written), "{from}: nothing else is said");
+        let text = map["data"]["config.conf"].as_str().unwrap();
+        assert_eq!(Configuration::from_text(text).unwrap().passed_over(), None, "{from}");
         let effective: Value = serde_saphyr::from_str(&fs::read_to_string(to).unwrap()).unwrap();
         assert_eq!(effective["hostnameOverride"], "node-1", "{from}");
         assert_eq!(
