@@ -1,20 +1,26 @@
 //! An API server stand-in: real HTTP over real TLS, in this process.
 //!
 //! It knows the kinds that a Service proxy deals with, and speaks discovery, get, list in pages, watch with bookmarks, streaming
-//! lists, create, update, patch (merge, strategic merge, apply) and delete, well enough for `kube` and `kubectl`. What
+//! lists, create, update, patch (merge, strategic merge, apply) and delete, well enough for `kube` and `kubectl`. With
+//! `fieldValidation=Strict` it refuses fields that nobody knows, and when told to it grants no more than a role does. What
 //! a real server does rarely it does when told to: forget old versions, cut connections, refuse streaming lists, hold lists
 //! back.
 
+mod body;
 mod event;
 mod handler;
 mod openapi;
 mod patch;
 mod resource;
+mod rights;
 mod selector;
 mod store;
+mod strict;
 mod tls;
+mod validation;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,6 +34,7 @@ use tokio::sync::watch as channel;
 use tokio_rustls::TlsAcceptor;
 
 pub use resource::{RESOURCES, Resource};
+pub use rights::Right;
 use store::Store;
 
 /// The bearer token that clients must show.
@@ -58,6 +65,7 @@ pub(crate) struct Faults {
     hold: Option<&'static str>,
     forbid: Option<&'static str>,
     unavailable: bool,
+    guard: rights::Guard,
     requests: Vec<String>,
 }
 
@@ -201,6 +209,21 @@ impl StandIn {
     /// Lets everybody change everything again.
     pub fn permit(&self) {
         self.shared.faults().forbid = None;
+    }
+
+    /// Grants nothing from now on but what rules of these `ClusterRole`s grant.
+    pub fn authorize_by(&self, roles: &[Value]) {
+        self.shared.faults().guard.authorize_by(roles);
+    }
+
+    /// All that was asked for so far, and was granted.
+    pub fn granted(&self) -> BTreeSet<Right> {
+        self.shared.faults().guard.granted.clone()
+    }
+
+    /// All that was asked for so far, and was not granted.
+    pub fn denied(&self) -> BTreeSet<Right> {
+        self.shared.faults().guard.denied.clone()
     }
 
     /// Answers 503 to everything, or not any more.

@@ -4,7 +4,8 @@
 //! Reading order: [`topology`] (nodes, pods, the world outside), [`api`] (the stand-in), [`proxy`] (what is under test),
 //! [`confined`] (the same as a container without privileges),
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
-//! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests under other kernels).
+//! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests
+//! under other kernels), [`kubectl`] (a witness).
 //!
 //! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
@@ -18,6 +19,7 @@ pub mod flows;
 pub mod generate;
 pub mod guest;
 pub mod http;
+pub mod kubectl;
 pub mod offload;
 pub mod owner;
 pub mod proxy;

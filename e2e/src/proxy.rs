@@ -94,9 +94,30 @@ impl Proxy {
         Proxy::start_confined(node, &self::ours(ours.name, &ours.flags), user, directory)
     }
 
+    /// Ours as a pod of ours: a first container with these arguments, and a confined one with these.
+    pub fn in_pod(node: &Namespace, first: &[String], arguments: &[String]) -> Proxy {
+        let command = |arguments| {
+            let mut command = Command::new(program());
+            command.args::<&[String], _>(arguments);
+            command
+        };
+        let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
+        Proxy::after(node, command(first), &command(arguments), User::Root, directory)
+    }
+
     fn start_confined(node: &Namespace, command: &Command, user: User, directory: TempDir) -> Proxy {
         let mut first = Command::new(command.get_program());
         first.args(command.get_args()).arg("--init-only");
+        Proxy::after(node, first, command, user, directory)
+    }
+
+    fn after(
+        node: &Namespace,
+        mut first: Command,
+        command: &Command,
+        user: User,
+        directory: TempDir,
+    ) -> Proxy {
         let prepared = node.run(|| first.output()).unwrap().unwrap();
         let said = String::from_utf8_lossy(&prepared.stderr);
         assert!(prepared.status.success(), "{first:?}: {said}");

@@ -108,8 +108,8 @@ fn a_server_that_must_run_and_cannot_is_an_event_about_the_node() {
             (&event["regarding"]["kind"], &event["regarding"]["name"]),
             (&"Node".into(), &"node-1".into())
         );
-        let note = event["note"].as_str().unwrap();
-        assert!(note.contains("127.0.0.1:20000") && log.contains(note), "{note} is not in\n{log}");
+        let why = event["note"].as_str().unwrap();
+        assert!(why.contains("127.0.0.1:20000") && log.contains(why), "{why} is not in\n{log}");
         drop(taken);
     }
 }

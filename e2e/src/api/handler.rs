@@ -17,10 +17,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::body::Body;
 use super::resource::{self, Resource};
+use super::rights::Right;
 use super::selector::Selector;
 use super::store::{Key, Refusal};
-use super::{Shared, TOKEN, openapi, patch, watch};
+use super::{Shared, TOKEN, openapi, patch, strict, validation, watch};
 
 /// API version of objects without all but their metadata.
 const METADATA: &str = "meta.k8s.io/v1";
@@ -55,6 +57,9 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         return refused(&Refusal::new(404, "NotFound", "the server could not find the requested resource"));
     };
     let target = Target::new(resource, &parts);
+    if let Err(refusal) = shared.faults().guard.ask(Right::of(&asked, &target)) {
+        return refused(&refusal);
+    }
     if asked.method != Method::GET && shared.faults().forbid == Some(resource.plural) {
         return refused(&Refusal::new(403, "Forbidden", format!("{} is forbidden", resource.plural)));
     }
@@ -68,8 +73,8 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
 }
 
 /// A request without its body.
-struct Asked {
-    method: Method,
+pub(super) struct Asked {
+    pub(super) method: Method,
     path: String,
     query: HashMap<String, String>,
     content_type: String,
@@ -97,7 +102,7 @@ impl Asked {
         self.query.get(name).map_or("", String::as_str)
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.text(name), "true" | "1")
     }
 
@@ -110,10 +115,12 @@ impl Asked {
 }
 
 /// What a path is about.
-struct Target {
-    resource: Resource,
-    namespace: String,
-    name: String,
+pub(super) struct Target {
+    pub(super) resource: Resource,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// `status`, for example; empty for the object itself.
+    pub(super) part: String,
 }
 
 impl Target {
@@ -123,8 +130,8 @@ impl Target {
             [_, rest @ ..] => ("", rest),
             [] => ("", parts),
         };
-        let name = rest.first().copied().unwrap_or_default();
-        Target { resource, namespace: namespace.to_owned(), name: name.to_owned() }
+        let word = |at: usize| rest.get(at).copied().unwrap_or_default().to_owned();
+        Target { resource, namespace: namespace.to_owned(), name: word(0), part: word(1) }
     }
 
     fn key(&self) -> Key {
@@ -203,9 +210,15 @@ fn single(shared: &Shared, target: &Target, asked: &Asked, body: &[u8]) -> Resul
     let missing = || Refusal::not_found(&key);
     let (code, object) = match asked.method {
         Method::GET => (200, current.ok_or_else(missing)?),
-        Method::POST => (201, shared.store().create(placed(parse(body)?, target))?),
-        Method::PUT if current.is_some() => (200, shared.store().put(placed(parse(body)?, target))?),
-        Method::PATCH => patched(shared, target, asked, current, &parse(body)?)?,
+        Method::POST => {
+            let object = admitted(Body::parse(body)?, target, asked, None)?;
+            (201, shared.store().create(object)?)
+        }
+        Method::PUT if current.is_some() => {
+            let object = admitted(Body::parse(body)?, target, asked, current.as_ref())?;
+            (200, shared.store().put(object)?)
+        }
+        Method::PATCH => patched(shared, target, asked, current.as_ref(), Body::parse(body)?)?,
         Method::DELETE => (200, shared.store().delete(&key)?),
         _ => return Err(missing()),
     };
@@ -218,26 +231,32 @@ fn patched(
     shared: &Shared,
     target: &Target,
     asked: &Asked,
-    current: Option<Value>,
-    change: &Value,
+    current: Option<&Value>,
+    change: Body,
 ) -> Result<(u16, Value), Refusal> {
     let is_apply = asked.content_type.starts_with("application/apply-patch");
     let code = if current.is_none() { 201 } else { 200 };
     let missing = || Refusal::not_found(&target.key());
-    let mut object =
-        if is_apply { current.unwrap_or_else(|| json!({})) } else { current.ok_or_else(missing)? };
+    let mut object = match current {
+        Some(current) => current.clone(),
+        None if is_apply => json!({}),
+        None => return Err(missing()),
+    };
     match asked.content_type.as_str() {
-        "application/strategic-merge-patch+json" => patch::strategic(&mut object, change),
-        _ => patch::merge(&mut object, change),
+        "application/strategic-merge-patch+json" => patch::strategic(&mut object, &change.object),
+        _ => patch::merge(&mut object, &change.object),
     }
-    Ok((code, shared.store().put(placed(object, target))?))
+    let object = admitted(Body { object, ..change }, target, asked, current)?;
+    Ok((code, shared.store().put(object)?))
 }
 
-/// JSON or YAML.
-fn parse(body: &[u8]) -> Result<Value, Refusal> {
-    let text = String::from_utf8_lossy(body);
-    let bad = |error: serde_saphyr::Error| Refusal::new(400, "BadRequest", error.to_string());
-    serde_json::from_str(&text).or_else(|_| serde_saphyr::from_str(&text)).map_err(bad)
+/// What is asked to be stored, if a real server would take it.
+fn admitted(body: Body, target: &Target, asked: &Asked, before: Option<&Value>) -> Result<Value, Refusal> {
+    let object = placed(body.object, target);
+    let is_strict = asked.text("fieldValidation") == "Strict";
+    strict::check(&object, &target.resource, if is_strict { Some(&body.duplicate) } else { None })?;
+    validation::check(&object, &target.resource, before)?;
+    Ok(object)
 }
 
 /// With the kind and namespace of the path, which an object may leave out.

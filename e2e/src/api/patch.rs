@@ -3,7 +3,16 @@
 use serde_json::{Map, Value};
 
 /// Lists that are merged item by item, and the field that tells items apart.
-const MERGE_KEYS: [(&str, &str); 3] = [("ports", "port"), ("addresses", "type"), ("conditions", "type")];
+const MERGE_KEYS: [(&str, &str); 8] = [
+    ("ports", "port"),
+    ("addresses", "type"),
+    ("conditions", "type"),
+    ("containers", "name"),
+    ("initContainers", "name"),
+    ("env", "name"),
+    ("volumes", "name"),
+    ("volumeMounts", "mountPath"),
+];
 
 /// Applies a merge patch.
 pub(super) fn merge(target: &mut Value, patch: &Value) {

@@ -26,35 +26,31 @@ const fn core(
     Resource { group: "", version: "v1", plural, kind, namespaced, short }
 }
 
-/// All of them.
-pub const RESOURCES: [Resource; 6] = [
+const fn grouped(
+    group: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+    short: &'static [&'static str],
+) -> Resource {
+    Resource { group, version: "v1", plural, kind, namespaced, short }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// All of them: first what a Service proxy deals with, then what brings one into a cluster.
+pub const RESOURCES: [Resource; 11] = [
     core("namespaces", "Namespace", false, &["ns"]),
     core("nodes", "Node", false, &["no"]),
     core("services", "Service", true, &["svc"]),
-    Resource {
-        group: "discovery.k8s.io",
-        version: "v1",
-        plural: "endpointslices",
-        kind: "EndpointSlice",
-        namespaced: true,
-        short: &[],
-    },
-    Resource {
-        group: "events.k8s.io",
-        version: "v1",
-        plural: "events",
-        kind: "Event",
-        namespaced: true,
-        short: &["ev"],
-    },
-    Resource {
-        group: "networking.k8s.io",
-        version: "v1",
-        plural: "servicecidrs",
-        kind: "ServiceCIDR",
-        namespaced: false,
-        short: &[],
-    },
+    grouped("discovery.k8s.io", "endpointslices", "EndpointSlice", true, &[]),
+    grouped("events.k8s.io", "events", "Event", true, &["ev"]),
+    grouped("networking.k8s.io", "servicecidrs", "ServiceCIDR", false, &[]),
+    core("serviceaccounts", "ServiceAccount", true, &["sa"]),
+    core("configmaps", "ConfigMap", true, &["cm"]),
+    grouped("apps", "daemonsets", "DaemonSet", true, &["ds"]),
+    grouped(RBAC, "clusterroles", "ClusterRole", false, &[]),
+    grouped(RBAC, "clusterrolebindings", "ClusterRoleBinding", false, &[]),
 ];
 
 impl Resource {

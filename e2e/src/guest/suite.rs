@@ -69,6 +69,7 @@ pub const SUITES: &[Suite] = &[
     Suite { choice: Choice::Guests, ..Suite::of("ipvs_switch") },
     Suite { choice: Choice::All, ..Suite::dealt_out("leftovers") },
     Suite::of("ipvs_lacking"),
+    Suite { choice: Choice::Guests, ..Suite::dealt_out("deploy") },
     Suite::of("programs"),
     Suite::of("confined"),
     Suite::dealt_out("node"),

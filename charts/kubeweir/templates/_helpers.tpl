@@ -1,0 +1,35 @@
+{{- define "kubeweir.labels" -}}
+app.kubernetes.io/name: kubeweir
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "kubeweir.image" -}}
+{{- $tag := default (printf "v%s" .Chart.AppVersion) .Values.image.tag -}}
+{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- end }}
+
+{{- /* Both containers read the same configuration, so that what the first prepares is what the second wants. */ -}}
+{{- define "kubeweir.container" -}}
+image: {{ include "kubeweir.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+- name: NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+volumeMounts:
+- name: config
+  mountPath: /var/lib/kube-proxy
+  readOnly: true
+args:
+- --config=/var/lib/kube-proxy/config.conf
+- --hostname-override=$(NODE_NAME)
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

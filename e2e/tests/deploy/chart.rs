@@ -1,0 +1,87 @@
+//! The chart's values: what is required, what is the chart's own, and that each value has its place.
+
+use kubeweir_daemon::configuration::Configuration;
+use serde_json::{Value, json};
+
+use crate::helm;
+use crate::objects::{arguments, containers, the};
+
+const EVERYTHING: &str = "ci/everything-values.yaml";
+
+#[test]
+fn without_an_address_of_the_api_server_nothing_is_rendered() {
+    let refused = helm::render(&helm::defaults()).unwrap_err();
+    assert!(refused.contains("apiServer.host"), "{refused}");
+}
+
+#[test]
+fn files_have_no_value_that_the_chart_does_not_know_and_one_has_another_for_each() {
+    let defaults = helm::defaults();
+    let known = defaults.as_object().unwrap();
+    for file in helm::values_files() {
+        for (name, value) in helm::values(&file).as_object().unwrap() {
+            let default = known.get(name).unwrap_or_else(|| panic!("{file}: {name}"));
+            if ["apiServer", "image"].contains(&name.as_str()) {
+                let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+                assert_eq!(names(value), names(default), "{file}: {name}");
+            }
+        }
+    }
+    let everything = helm::values(EVERYTHING);
+    for (name, default) in known {
+        match default.as_object().filter(|_| ["apiServer", "image"].contains(&name.as_str())) {
+            Some(fields) => {
+                for (field, default) in fields {
+                    assert_ne!(&everything[name][field], default, "{name}.{field}");
+                }
+            }
+            None => assert_ne!(&everything[name], default, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn every_value_comes_where_it_belongs() {
+    let (objects, values) = (helm::rendered(EVERYTHING), helm::values(EVERYTHING));
+    let set = the(&objects, "DaemonSet");
+    let (main, first) = containers(set);
+    let template = &set["spec"]["template"];
+    let pod = &template["spec"];
+    for field in ["imagePullSecrets", "nodeSelector", "tolerations", "priorityClassName"] {
+        assert_eq!(pod[field], values[field], "{field}");
+    }
+    assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], values["maxUnavailable"]);
+    assert_eq!(
+        template["metadata"]["annotations"],
+        json!({"kubeweir.io/mode": "ipvs", "example.com/note": "colon: and # hash"})
+    );
+    assert_eq!(
+        template["metadata"]["labels"],
+        json!({"app.kubernetes.io/name": "kubeweir", "example.com/team": "network"})
+    );
+    for container in [main, first] {
+        assert_eq!(container["image"], "registry.example:5000/mirror/kubeweir:v0.1.0-rc.1");
+        assert_eq!(container["imagePullPolicy"], "Always");
+        assert_eq!(container["resources"], values["resources"]);
+        let given = arguments(container);
+        assert!(
+            given.contains(&"-v=4".to_owned()) && given.contains(&"--logging-format=json".to_owned()),
+            "{given:?}"
+        );
+    }
+    let data = &the(&objects, "ConfigMap")["data"];
+    let access: Value = serde_saphyr::from_str(data["kubeconfig.conf"].as_str().unwrap()).unwrap();
+    assert_eq!(access["clusters"][0]["cluster"]["server"], "https://[2001:db8::1]:443");
+}
+
+#[test]
+fn the_configuration_is_what_values_say_but_for_what_is_the_charts_own() {
+    let objects = helm::rendered(EVERYTHING);
+    let text = the(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap();
+    let decoded = Configuration::from_text(text).unwrap();
+    assert_eq!(decoded.passed_over(), None);
+    let Configuration { mode, client_connection, cluster_cidr, ipvs, .. } = decoded.configuration;
+    assert_eq!((mode.as_str(), ipvs.scheduler.as_str(), ipvs.strict_arp), ("ipvs", "lc", true));
+    assert_eq!(client_connection.kubeconfig, "/var/lib/kube-proxy/kubeconfig.conf");
+    assert_eq!((client_connection.qps, cluster_cidr.as_str()), (10.0, "10.244.0.0/16,fd00:244::/48"));
+}
