@@ -5,11 +5,13 @@ PACKAGES := gcc libc6-dev nftables iproute2
 # What other kernels need, in an emulator: the emulator, its first programs, and what unpacks a Debian kernel.
 GUEST_PACKAGES := qemu-system-x86 busybox-static kmod xz-utils zstd
 # What tests need besides: witnesses, never part of the product.
-TEST_PACKAGES := conntrack ipset iptables ipvsadm prometheus strace $(GUEST_PACKAGES)
+TEST_PACKAGES := conntrack crun ipset iptables ipvsadm prometheus shellcheck strace $(GUEST_PACKAGES)
+# What builds the image, without a daemon and without pulling one: a C compiler for the static target, and what packs.
+IMAGE_PACKAGES := buildah musl-tools
 CARGO := cargo
 DENY_VERSION := 0.20.2
 
-.PHONY: demo test bench lint advisories fmt fuzz vm guest-kernels setup setup-demo-ipvs setup-guest setup-test
+.PHONY: demo test bench lint advisories fmt fuzz vm guest-kernels image setup setup-demo-ipvs setup-guest setup-image setup-test
 
 # MODE=ipvs shows IPVS mode: on this kernel if it has IPVS, or else under another one in an emulator.
 MODE ?= nftables
@@ -62,6 +64,25 @@ GUEST_KERNELS := $(or $(CARGO_TARGET_DIR),target)/guest
 guest-kernels: setup-guest
 	e2e/guest/kernels.sh $(GUEST_KERNELS) $(KERNELS)
 
+# The container image, as $(IMAGE_DIRECTORY)/kubeweir.tar, which docker, podman, ctr and kind load. All of the builder's storage is below
+# that directory too: nothing of this machine's own images is touched.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+STATIC := $(shell uname -m)-unknown-linux-musl
+IMAGE ?= ghcr.io/kubeweir/kubeweir:v$(VERSION)
+IMAGE_PROFILE ?= release
+IMAGE_DIRECTORY ?= $(TARGET)/image
+BUILDAH := buildah --root $(IMAGE_DIRECTORY)/storage --runroot $(IMAGE_DIRECTORY)/run --storage-driver vfs
+image: setup-image
+	$(CARGO) build --profile $(IMAGE_PROFILE) --locked --workspace --bin kubeweir --target $(STATIC)
+	install -D --mode 755 $(TARGET)/$(STATIC)/$(IMAGE_PROFILE:dev=debug)/kubeweir $(IMAGE_DIRECTORY)/binary/kubeweir
+	$(BUILDAH) build --isolation chroot --timestamp 0 --identity-label=false --build-context binary=$(IMAGE_DIRECTORY)/binary \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) .
+	rm -f $(IMAGE_DIRECTORY)/kubeweir.tar
+	$(BUILDAH) push $(IMAGE) docker-archive:$(IMAGE_DIRECTORY)/kubeweir.tar:$(IMAGE)
+	$(BUILDAH) rmi --prune
+
 define install
 	@missing=""; for package in $(1); do \
 		dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
@@ -81,7 +102,12 @@ setup-demo-ipvs: setup-guest
 setup-guest:
 	$(call install,$(GUEST_PACKAGES))
 
+# Where the toolchain is not rustup's, it must have the static target already.
+setup-image: setup
+	$(call install,$(IMAGE_PACKAGES))
+	@! command -v rustup >/dev/null || rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
+
 # `kubectl` is a witness in tests; Debian's package has it where nothing newer is installed.
-setup-test: setup guest-kernels
+setup-test: setup guest-kernels setup-image
 	$(call install,$(TEST_PACKAGES))
 	@command -v kubectl >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends kubernetes-client; }

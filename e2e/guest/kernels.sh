@@ -25,6 +25,7 @@ private_apt() {
         -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
         -o APT::Sandbox::User=root -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::Languages=none)
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    # shellcheck disable=SC2016 # apt fills that in
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | head -n 1)
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
         "${mirror:-http://deb.debian.org/debian/}" "$1" "$keyring" >"$work/debian.sources"

@@ -49,26 +49,34 @@ pub fn confined(command: &Command, user: User) -> Command {
 
 /// Makes sure that a process is confined, by what the kernel says of it.
 pub fn check(process: u32, user: User) {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap();
-    let status = read("status");
-    let field = |name: &str| {
-        let line =
-            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-        line.trim().to_owned()
-    };
-    let net_admin = format!("{:016x}", 1 << 12);
-    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-        assert_eq!(field(set), net_admin, "{set}");
-    }
-    assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
-    let user = if user == User::Root { 0 } else { OTHER };
-    assert_eq!(field("Uid:"), [user; 4].map(|user| user.to_string()).join("\t"));
+    check_rights(process, user);
+    let mounts = std::fs::read_to_string(format!("/proc/{process}/mounts")).unwrap();
     // Of two mounts at one place the later is the one to be seen.
-    let mounts = read("mounts");
     let mounts: BTreeMap<&str, &str> =
         mounts.lines().filter_map(|line| Some((line.split(' ').nth(1)?, line))).collect();
     for (place, mount) in mounts {
         let options = mount.split(' ').nth(3).unwrap_or_default();
         assert!(options.split(',').any(|option| option == "ro") || !Path::new(place).exists(), "{mount}");
     }
+}
+
+/// As [`check`], but for what it could write to.
+pub fn check_rights(process: u32, user: User) {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let field = |name: &str| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim().to_owned()
+    };
+    let net_admin = format!("{:016x}", 1 << 12);
+    for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+        assert_eq!(field(set), net_admin, "{set}");
+    }
+    // What a program run by this one would get: nothing, or no more.
+    for set in ["CapInh:", "CapAmb:"] {
+        assert!([net_admin.as_str(), "0000000000000000"].contains(&field(set).as_str()), "{set}");
+    }
+    assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
+    let user = if user == User::Root { 0 } else { OTHER };
+    assert_eq!(field("Uid:"), [user; 4].map(|user| user.to_string()).join("\t"));
 }

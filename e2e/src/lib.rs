@@ -2,7 +2,7 @@
 //! outcome that they must have.
 //!
 //! Reading order: [`topology`] (nodes, pods, the world outside), [`api`] (the stand-in), [`proxy`] (what is under test),
-//! [`confined`] (the same as a container without privileges),
+//! [`confined`] (the same as a container without privileges), [`container`] (the same from the image, by a container runtime),
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
 //! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests
 //! under other kernels), [`kubectl`] (a witness).
@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod confined;
+pub mod container;
 pub mod flows;
 pub mod generate;
 pub mod guest;
@@ -27,3 +28,12 @@ pub mod scenario;
 pub mod settle;
 pub mod topology;
 pub mod walk;
+
+/// Has a command forget what the cargo that runs this test tells of the crate under test: another cargo would run build scripts
+/// again.
+pub fn forget_outer_cargo(command: &mut std::process::Command) {
+    let outer = std::env::vars().map(|(name, _)| name);
+    for name in outer.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        command.env_remove(name);
+    }
+}

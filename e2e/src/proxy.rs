@@ -77,6 +77,11 @@ impl Proxy {
         Proxy::start(node, Command::new(program()).args(arguments), directory)
     }
 
+    /// What this command runs.
+    pub fn of(node: &Namespace, command: &mut Command) -> Proxy {
+        Proxy::start(node, command, TempDir::with_prefix("kubeweir-e2e-").unwrap())
+    }
+
     /// Ours, while `strace` writes its system calls of these names to a file. The tracer is no parent of it, so that it is a child
     /// of this process as ever.
     pub fn traced(node: &Namespace, ours: &Ours<'_>, calls: &str, to: &Path) -> Proxy {

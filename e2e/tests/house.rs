@@ -231,14 +231,36 @@ fn the_readme_shows_every_room_and_names_only_tests_that_exist() {
         let room = Path::new(&manifest).parent().unwrap().strip_prefix(root()).unwrap().display().to_string();
         assert!(readme.contains(&format!("`{room}`")), "the code map does not show {room}");
     }
+    names_only_tests_that_exist(&root().join("README.md"));
+}
+
+#[test]
+fn other_pages_name_only_tests_that_exist_and_lead_only_to_their_own_headings() {
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        names_only_tests_that_exist(&page);
+        let text = fs::read_to_string(&page).unwrap();
+        let heading = |line: &str| {
+            let title = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            title.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect::<String>()
+        };
+        let headings: BTreeSet<String> =
+            text.lines().filter(|line| line.starts_with('#')).map(heading).collect();
+        let links = text.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap());
+        links.for_each(|link| assert!(headings.contains(link), "{}: #{link}", page.display()));
+    }
+}
+
+fn names_only_tests_that_exist(page: &Path) {
+    let text = fs::read_to_string(page).unwrap();
     let all: String = rust_files().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let named = readme
+    let named = text
         .split('`')
         .skip(1)
         .step_by(2)
         .filter(|word| word.matches('_').count() >= 3 && !word.contains(' '));
     for test in named.filter(|word| !word.starts_with("kube")) {
-        assert!(all.contains(&format!("fn {test}")), "the README names {test}, which does not exist");
+        assert!(all.contains(&format!("fn {test}")), "{} names {test}, which does not exist", page.display());
     }
 }
 

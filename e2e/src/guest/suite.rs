@@ -126,11 +126,7 @@ pub fn build(suites: &[Suite]) -> anyhow::Result<Vec<Binary>> {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // What the outer cargo tells of the crate under test would have build scripts run again.
-    let outer = std::env::vars().map(|(name, _)| name);
-    for name in outer.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-        cargo.env_remove(name);
-    }
+    crate::forget_outer_cargo(&mut cargo);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::piped()).output()?;
     if !output.status.success() {
         bail!("cargo cannot build the suites:\n{}", String::from_utf8_lossy(&output.stderr));

@@ -1,19 +1,8 @@
 //! Iptables mode.
 
 use crate::rules::iptables_mode;
-use crate::stage::{Node, Stage, Talk};
+use crate::stage::{CONNECTIONS, Node, Stage, Talk};
 
-/// By the Service's address and by its NodePort, from outside, from a pod and from the node itself.
-const CONNECTIONS: [(&str, &str, &str); 8] = [
-    ("outside", "10.96.0.90:80", "10.96.0.90:81"),
-    ("outside", "[fd00:96::90]:80", "[fd00:96::90]:81"),
-    ("outside", "192.0.2.1:30090", "192.0.2.1:30091"),
-    ("outside", "[2001:db8::1]:30090", "[2001:db8::1]:30091"),
-    ("n1-b", "10.96.0.90:80", "10.96.0.90:81"),
-    ("n1-b", "[fd00:96::90]:80", "[fd00:96::90]:81"),
-    ("node-1", "10.96.0.90:80", "10.96.0.90:81"),
-    ("node-1", "[fd00:96::90]:80", "[fd00:96::90]:81"),
-];
 /// Lines of `--cleanup` about chains of iptables mode.
 const REMOVED: &str = "removed chains of kube-proxy in table ip nat: 13
 removed chains of kube-proxy in table ip filter: 6

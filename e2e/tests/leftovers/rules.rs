@@ -1,4 +1,6 @@
-//! Rules as `iptables-restore` takes them, for one family.
+//! Rules as `iptables-restore` and `nft` take them, for one family.
+
+use std::fmt::Write;
 
 /// Names and addresses that differ between families.
 pub(crate) struct Kind {
@@ -116,6 +118,52 @@ COMMIT
 "#,
         service = kind.service
     )
+}
+
+/// What kube-proxy makes in nftables mode of a Service with these two ports, for `nft -f`.
+pub(crate) fn nftables_mode(kind: &Kind) -> String {
+    let Kind { service, endpoints, pods, .. } = kind;
+    let (family, address) = if kind.bits == 32 { ("ip", "ipv4_addr") } else { ("ip6", "ipv6_addr") };
+    let mut text = format!(
+        "add table {family} kube-proxy {{ comment \"rules for kube-proxy\" ; }}
+add set {family} kube-proxy cluster-ips {{ type {address} ; elements = {{ {service} }} ; }}
+add set {family} kube-proxy hairpin-connections {{ type {address} . {address} . inet_proto . inet_service ; }}
+add map {family} kube-proxy service-ips {{ type {address} . inet_proto . inet_service : verdict ; }}
+add map {family} kube-proxy service-nodeports {{ type inet_proto . inet_service : verdict ; }}
+add chain {family} kube-proxy services
+add rule {family} kube-proxy services {family} daddr @cluster-ips {family} saddr != {pods} meta mark set meta mark or 0x4000
+add rule {family} kube-proxy services {family} daddr . meta l4proto . th dport vmap @service-ips
+add rule {family} kube-proxy services fib daddr type local meta l4proto . th dport vmap @service-nodeports
+add chain {family} kube-proxy masquerading
+add rule {family} kube-proxy masquerading meta mark and 0x4000 != 0 meta mark set meta mark xor 0x4000 masquerade fully-random
+add rule {family} kube-proxy masquerading ct status dnat {family} saddr . {family} daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
+"
+    );
+    for (hook, priority, jump) in
+        [("prerouting", -100, "services"), ("output", -100, "services"), ("postrouting", 100, "masquerading")]
+    {
+        let _ = writeln!(
+            text,
+            "add chain {family} kube-proxy nat-{hook} {{ type nat hook {hook} priority {priority} ; }}
+add rule {family} kube-proxy nat-{hook} jump {jump}"
+        );
+    }
+    for (name, port, target, node_port) in PORTS {
+        let chain = format!("e2e/all/tcp/{name}");
+        let [one, two] = endpoints;
+        let _ = writeln!(
+            text,
+            "add chain {family} kube-proxy service-XXXXXXXX-{chain}
+add rule {family} kube-proxy service-XXXXXXXX-{chain} meta l4proto tcp dnat {family} to numgen random mod 2 map {{ 0 : {one} . {target} , 1 : {two} . {target} }}
+add chain {family} kube-proxy external-XXXXXXXX-{chain}
+add rule {family} kube-proxy external-XXXXXXXX-{chain} meta mark set meta mark or 0x4000
+add rule {family} kube-proxy external-XXXXXXXX-{chain} goto service-XXXXXXXX-{chain}
+add element {family} kube-proxy service-ips {{ {service} . tcp . {port} : goto service-XXXXXXXX-{chain} }}
+add element {family} kube-proxy service-nodeports {{ tcp . {node_port} : goto external-XXXXXXXX-{chain} }}
+add element {family} kube-proxy hairpin-connections {{ {one} . {one} . tcp . {target} }}"
+        );
+    }
+    text
 }
 
 const POSTROUTING: &str = r#"-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000

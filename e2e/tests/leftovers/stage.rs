@@ -16,6 +16,17 @@ use crate::rules::{KINDS, Kind, PORTS, others};
 
 /// A port on which nothing but an echo listens.
 const ECHO: u16 = 7000;
+/// By the Service's address and by its NodePort, from outside, from a pod and from the node itself.
+pub(crate) const CONNECTIONS: [(&str, &str, &str); 8] = [
+    ("outside", "10.96.0.90:80", "10.96.0.90:81"),
+    ("outside", "[fd00:96::90]:80", "[fd00:96::90]:81"),
+    ("outside", "192.0.2.1:30090", "192.0.2.1:30091"),
+    ("outside", "[2001:db8::1]:30090", "[2001:db8::1]:30091"),
+    ("n1-b", "10.96.0.90:80", "10.96.0.90:81"),
+    ("n1-b", "[fd00:96::90]:80", "[fd00:96::90]:81"),
+    ("node-1", "10.96.0.90:80", "10.96.0.90:81"),
+    ("node-1", "[fd00:96::90]:80", "[fd00:96::90]:81"),
+];
 
 /// A node, with nothing around it.
 pub(crate) struct Node(pub(crate) Namespace);

@@ -96,8 +96,8 @@ impl Socket {
     /// Limits how long [`Socket::receive`] waits.
     pub fn set_receive_timeout(&self, limit: std::time::Duration) -> Result<(), Error> {
         let time = libc::timeval {
-            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_usec: libc::suseconds_t::from(limit.subsec_micros().cast_signed()),
+            tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_usec: limit.subsec_micros().into(),
         };
         self.option(libc::SO_RCVTIMEO, &time).map_err(Error::Receive)
     }

@@ -23,9 +23,10 @@ pub struct Cli {
     #[command(flatten)]
     pub flags: Flags,
     /// Remove what this program and kube-proxy in mode `nftables` or `ipvs` have left in the kernel, and exit. Virtual servers of
-    /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
-    pub cleanup: Option<bool>,
+    /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them. With the value
+    /// `ours`: remove only this program's tables, for when kube-proxy serves again.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_cleanup)]
+    pub cleanup: Option<Cleanup>,
     /// Write the configuration in effect, defaults and flags included, to this file, and exit.
     #[arg(long)]
     pub write_config_to: Option<PathBuf>,
@@ -35,6 +36,26 @@ pub struct Cli {
     /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What `--cleanup` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Nothing: `false`, as kube-proxy has it.
+    Nothing,
+    /// What this program has left, and what kube-proxy has.
+    Everything,
+    /// The tables of this program. What kube-proxy uses, or may go on with, stays.
+    Ours,
+}
+
+fn parse_cleanup(text: &str) -> Result<Cleanup, String> {
+    match (text, parse_bool(text)) {
+        ("ours", _) => Ok(Cleanup::Ours),
+        (_, Ok(true)) => Ok(Cleanup::Everything),
+        (_, Ok(false)) => Ok(Cleanup::Nothing),
+        (other, Err(_)) => Err(format!("{other:?} is not true, false or ours")),
+    }
 }
 
 /// What to do instead of running as a daemon.
@@ -353,11 +374,21 @@ mod tests {
     }
 
     #[test]
+    fn cleanup_may_ask_for_less() {
+        let cleanup = |line: &str| parsed(line).unwrap().cleanup;
+        assert_eq!(cleanup("kubeweir"), None);
+        assert_eq!(cleanup("kubeweir --cleanup"), Some(Cleanup::Everything));
+        assert_eq!(cleanup("kubeweir --cleanup=F"), Some(Cleanup::Nothing));
+        assert_eq!(cleanup("kubeweir --cleanup=ours"), Some(Cleanup::Ours));
+    }
+
+    #[test]
     fn words_that_are_neither_flags_nor_commands_are_refused() {
         assert!(parsed("kubeweir positional").is_err());
         assert!(parsed("kubeweir --masquerade-all true").is_err(), "as with kube-proxy, the value needs a =");
         assert!(parsed("kubeweir --masquerade-all=maybe").is_err());
         assert!(parsed("kubeweir --unheard-of").is_err());
+        assert!(parsed("kubeweir --cleanup=theirs").is_err() && parsed("kubeweir --cleanup ours").is_err());
         let cli = parsed("kubeweir --version=raw --oom-score-adj=-1 --conntrack-min -5").unwrap();
         assert_eq!((cli.version.as_deref(), cli.flags.oom_score_adj), (Some("raw"), Some(-1)));
         assert_eq!(cli.flags.conntrack.conntrack_min, Some(-5));

@@ -117,6 +117,12 @@ impl Scope {
         let servers = Some(OfServers { excluded });
         Scope { tables: &[TABLE, TABLE_OF_KUBE_PROXY], servers, chains: true, sets: true }
     }
+
+    /// Our tables alone, for when kube-proxy serves again. Virtual servers and the device stay: in IPVS mode it goes on with those
+    /// that it finds, in nftables mode it has removed them itself.
+    pub fn ours() -> Scope {
+        Scope { tables: &[TABLE, TABLE_BESIDE_SERVERS], servers: None, chains: false, sets: false }
+    }
 }
 
 /// Removes all of it. What fails does not keep the rest from being tried.

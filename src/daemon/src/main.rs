@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kubeweir_daemon::cli::{self, Cli, Command, Flags};
+use kubeweir_daemon::cli::{self, Cleanup, Cli, Command, Flags};
 use kubeweir_daemon::configuration::Logging;
 use kubeweir_daemon::reload::Reloader;
 use kubeweir_daemon::settings::Loaded;
@@ -45,10 +45,10 @@ fn without_command(cli: &Cli) -> anyhow::Result<ExitCode> {
     {
         return Ok(code);
     }
-    match &cli.write_config_to {
-        Some(path) => quietly(&cli.flags, || commands::write_config(&cli.flags, path)),
-        None if cli.cleanup == Some(true) => quietly(&cli.flags, || commands::cleanup(&cli.flags)),
-        None => daemon(&cli.flags),
+    match (&cli.write_config_to, cli.cleanup.unwrap_or(Cleanup::Nothing)) {
+        (Some(path), _) => quietly(&cli.flags, || commands::write_config(&cli.flags, path)),
+        (None, Cleanup::Nothing) => daemon(&cli.flags),
+        (None, which) => quietly(&cli.flags, || commands::cleanup(&cli.flags, which == Cleanup::Ours)),
     }
 }
 

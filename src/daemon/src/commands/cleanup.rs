@@ -9,11 +9,13 @@ use crate::cli::Flags;
 use crate::leftovers::{Live, Outcome, Scope, advice_on_legacy, remove};
 use crate::settings::Settings;
 
-/// Removes everything, and says what was removed, what stays and what failed.
-pub fn cleanup(flags: &Flags) -> anyhow::Result<ExitCode> {
-    let scope = Scope::everything(Settings::excluded(flags)?);
+/// Removes everything, or only our tables, and says what was removed, what stays and what failed.
+pub fn cleanup(flags: &Flags, only_ours: bool) -> anyhow::Result<ExitCode> {
+    let excluded = Settings::excluded(flags)?;
+    let scope = if only_ours { Scope::ours() } else { Scope::everything(excluded) };
     let outcome = remove(&mut Live::open().context("the kernel cannot be reached")?, &scope);
-    let text = describe(&outcome, &advice_on_legacy());
+    let legacy = if only_ours { Vec::new() } else { advice_on_legacy() };
+    let text = describe(&outcome, &legacy);
     write!(std::io::stdout().lock(), "{text}").context("cannot write")?;
     for failed in &outcome.failed {
         eprintln!("kubeweir: not removed: {failed}");

@@ -152,6 +152,20 @@ fn what_is_ours_and_kube_proxys_goes_and_nothing_else() {
     );
 }
 
+/// They may be kube-proxy's by now.
+#[test]
+fn when_kube_proxy_serves_again_only_our_tables_go() {
+    let mut doors = with_leftovers();
+    let before = remaining(&doors);
+    let outcome = remove(&mut doors, &Scope::ours());
+    let ours =
+        [TABLE, TABLE_BESIDE_SERVERS].map(|name| Family::ALL.map(|family| Removed::Table(family, name)));
+    assert_eq!((outcome.removed, outcome.failed), (ours.concat(), Vec::new()));
+    assert!(doors.servers.has_device && doors.servers.log.is_empty() && doors.opened == 0);
+    let stays = before.into_iter().filter(|name| !name.contains("kubeweir")).collect::<Vec<_>>();
+    assert_eq!(remaining(&doors), stays);
+}
+
 #[test]
 fn virtual_servers_go_before_the_device_and_the_device_before_the_table_that_records_them() {
     let mut doors = with_leftovers();

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What an administrator does before kubeweir comes: loads modules, and then, one after another, what the host asks for.
 # HOST_MODULES and SHELL_ON come from the kernel's command line.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
@@ -18,7 +19,8 @@ finish() {
 }
 
 if [ -n "$SHELL_ON" ]; then
-    cd "$SHELL_IN"
+    # shellcheck disable=SC2153 # from the kernel's command line too
+    cd "$SHELL_IN" || finish
     setsid --ctty --wait /bin/bash -i <"/dev/$SHELL_ON" >"/dev/$SHELL_ON" 2>&1
     finish
 fi

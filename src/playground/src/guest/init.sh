@@ -1,4 +1,5 @@
 #!/busybox sh
+# shellcheck shell=dash # as near as it knows
 # First program of the guest: the host's files over 9p, read-only, under a layer of memory that takes what is written.
 # Modules and their order are in /modules; ROOT_CACHE comes from the kernel's command line.
 b=/busybox
