@@ -303,7 +303,7 @@ impl Talk {
     fn begin(client: &Member, to: &str) -> Talk {
         let name = format!("{} to {to}", client.name);
         let to: SocketAddr = to.parse().unwrap();
-        let stream = client.namespace.run(|| TcpStream::connect(to)).unwrap();
+        let stream = client.namespace.run(|| kubeweir_playground::connect(to, PATIENCE)).unwrap();
         let mut talk = Talk { name, stream: stream.unwrap() };
         assert!(talk.goes_on(PATIENCE), "{} never began", talk.name);
         talk

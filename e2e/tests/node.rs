@@ -184,7 +184,7 @@ struct Connection(BufReader<TcpStream>);
 impl Connection {
     /// Opened in the thread's network namespace.
     fn open(to: SocketAddr) -> std::io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(10))?;
+        let stream = kubeweir_playground::connect(to, Duration::from_secs(10))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(Connection(BufReader::new(stream)))
     }

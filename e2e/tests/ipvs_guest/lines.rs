@@ -48,7 +48,7 @@ pub(crate) struct Conversation {
 impl Conversation {
     pub(crate) fn open(client: &Namespace, to: &str) -> Conversation {
         let to: SocketAddr = to.parse().unwrap();
-        let stream = client.run(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap().unwrap();
+        let stream = client.run(|| kubeweir_playground::connect(to, PATIENCE)).unwrap().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Conversation { answers: BufReader::new(stream.try_clone().unwrap()), stream }
     }

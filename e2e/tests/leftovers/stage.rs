@@ -181,7 +181,7 @@ impl Talk {
     pub(crate) fn begin(client: &Member, to: &str) -> Talk {
         let name = format!("{} to {to}", client.name);
         let to: SocketAddr = to.parse().unwrap();
-        let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(20));
+        let connect = || kubeweir_playground::connect(to, Duration::from_secs(20));
         let stream = client.namespace.run(connect).unwrap();
         let mut talk = Talk { stream: stream.unwrap_or_else(|error| panic!("{name}: {error}")), name };
         talk.goes_on();

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod dial;
 mod guest;
 mod link;
 mod namespace;
@@ -17,6 +18,7 @@ mod sctp;
 mod server;
 mod talker;
 
+pub use dial::connect;
 pub use guest::{Guest, GuestError, Kernel, Shell};
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::sctp::Raw;
-use crate::{Error, Namespace};
+use crate::{Error, Namespace, dial};
 
 /// How a probe travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ impl Probe {
     }
 
     fn over_tcp(&self) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.to, self.patience)?;
+        let mut stream = dial::connect(self.to, self.patience)?;
         stream.set_read_timeout(Some(self.patience))?;
         let mut text = String::new();
         match stream.read_to_string(&mut text) {
