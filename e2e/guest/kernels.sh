@@ -32,10 +32,18 @@ private_apt() {
     apt-get "${apt[@]}" update
 }
 
-# The package behind the one that only names the newest.
-image() {
-    apt-cache "${apt[@]}" show --no-all-versions $package |
-        sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\) .*/\1/p'
+# The package behind the one that only names the newest, and those that it is split into since Linux 7.
+packages() {
+    local image
+    image=$(needs $package 'linux-image-[0-9]')
+    echo "$image"
+    needs "$image" 'linux-binary-\|linux-modules-' || true
+}
+
+# What a package depends on, as far as it begins like this.
+needs() {
+    apt-cache "${apt[@]}" show --no-all-versions "$1" | sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/^ *//; s/ .*//' |
+        grep "^\($2\)"
 }
 
 # The compressed kernel inside of a bzImage, by the boot protocol's header: sectors of set-up code, then offset and length.
@@ -52,19 +60,23 @@ unpack_kernel() {
 }
 
 fetch() {
-    local name=$1 suite=$2 work modules
+    local name=$1 suite=$2 work modules names deb
     [ -e "$target/$name/release" ] && return
     echo "fetching the kernel of Debian $suite for guests" >&2
     work=$(mktemp -d "$target/.fetch.XXXXXX")
     # shellcheck disable=SC2064
     trap "rm -rf '$work'" EXIT
     private_apt "$suite"
-    (cd "$work" && apt-get "${apt[@]}" download "$(image)")
+    mapfile -t names < <(packages)
+    (cd "$work" && apt-get "${apt[@]}" download "${names[@]}")
     mkdir "$work/all" "$work/$name"
-    dpkg-deb --extract "$work"/linux-image-*.deb "$work/all"
+    for deb in "$work"/linux-*.deb; do
+        dpkg-deb --extract "$deb" "$work/all"
+    done
     modules=$(echo "$work"/all/lib/modules/* "$work"/all/usr/lib/modules/* | tr ' ' '\n' | grep -v '\*' | head -n 1)
     release=$(basename "$modules")
-    cp "$work/all/boot/vmlinuz-$release" "$work/bzImage"
+    # In /boot, and since Linux 7 beside the modules.
+    find "$work/all/boot/vmlinuz-$release" "$modules/vmlinuz" -type f -exec cp {} "$work/bzImage" \; 2>/dev/null || true
     unpack_kernel >"$work/$name/vmlinux"
     keep_modules "$modules" "$work/$name/lib/modules/$release"
     depmod --basedir "$work/$name" "$release"
@@ -77,7 +89,8 @@ fetch() {
 keep_modules() {
     local from=$1 to=$2
     mkdir -p "$to/kernel"
-    cp "$from"/modules.* "$to/"
+    # Lists of what is built in; without them depmod makes do with what it sees.
+    find "$from" -maxdepth 1 -name 'modules.*' -exec cp {} "$to/" \;
     for part in "${wanted[@]}"; do
         (cd "$from/kernel" && find "$part"* -name '*.ko*' -exec cp --parents {} "$to/kernel" \; 2>/dev/null) || true
     done
