@@ -27,6 +27,10 @@ pub const HEALTH: &str = "127.0.0.1:10256";
 /// How long a proxy may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Pauses between questions.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// A running proxy. Dropping it kills the process; what it programmed stays.
 pub struct Proxy {
     child: Child,
@@ -168,15 +172,17 @@ impl Proxy {
         http::count(&page.1, name).unwrap_or(0)
     }
 
-    /// Repeats a question until it has an answer.
+    /// Repeats a question until it has an answer, with pauses as long as asking takes: on one processor, who asks must not be in the
+    /// way of who is asked about.
     pub fn wait<T>(&self, what: &str, mut ask: impl FnMut(&Proxy) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
+            let asked = Instant::now();
             if let Some(answer) = ask(self) {
                 return answer;
             }
             assert!(begun.elapsed() < PATIENCE, "never happened: {what}\n{}", self.log());
-            std::thread::yield_now();
+            std::thread::park_timeout(asked.elapsed().clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
         }
     }
 

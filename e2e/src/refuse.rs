@@ -1,13 +1,17 @@
-//! Runs a program without the system calls that container runtimes' default profiles refuse: `kubeweir-refuse PROGRAM ARGUMENTS...`.
+//! Runs a program with nothing that it could write to, and without the system calls that container runtimes' default profiles refuse:
+//! `kubeweir-refuse PROGRAM ARGUMENTS...`, in a mount namespace of its own.
 
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, anyhow};
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// What Docker's and containerd's profiles refuse to who has no further capability than `CAP_NET_ADMIN`, and both machines that
@@ -63,8 +67,25 @@ const REFUSED: &[i64] = &[
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args_os().skip(1);
     let program = words.next().context("usage: kubeweir-refuse PROGRAM [ARGUMENTS...]")?;
+    make_read_only()?;
     seccompiler::apply_filter(&filter()?)?;
     Err(anyhow!(Command::new(&program).args(words).exec()).context(program.display().to_string()))
+}
+
+/// Makes everything read-only that is mounted. `/proc/sys` is a mount of its own in a container.
+fn make_read_only() -> anyhow::Result<()> {
+    let change = |from: Option<&str>, place: &str, flags| {
+        mount(from, place, None::<&str>, flags, None::<&str>).with_context(|| place.to_owned())
+    };
+    change(None, "/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    change(Some("/proc/sys"), "/proc/sys", MsFlags::MS_BIND)?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    // What another mount hides cannot be reached, to be changed or to be written to.
+    for place in places.filter(|place| Path::new(place).exists()) {
+        change(None, place, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY)?;
+    }
+    Ok(())
 }
 
 fn filter() -> anyhow::Result<BpfProgram> {
