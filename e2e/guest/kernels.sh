@@ -37,7 +37,7 @@ packages() {
     local image
     image=$(needs $package 'linux-image-[0-9]')
     echo "$image"
-    needs "$image" 'linux-binary-\|linux-modules-' || true
+    needs "$image" 'linux-base-[0-9]\|linux-binary-\|linux-modules-' || true
 }
 
 # What a package depends on, as far as it begins like this.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,6 +9,7 @@ use kubeweir_daemon::configuration::Configuration;
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::generate;
 use kubeweir_e2e::proxy::{Proxy, program};
+use kubeweir_e2e::volume::Volume;
 use kubeweir_playground::Namespace;
 use tempfile::TempDir;
 
@@ -195,9 +195,8 @@ fn cluster(node: &Namespace) -> (StandIn, PathBuf) {
 
 #[test]
 fn the_file_and_the_arguments_of_kubeadm_work_unchanged() {
-    let (node, directory) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
+    let (node, volume) = (Namespace::new("node").unwrap(), Volume::empty("config.conf"));
     let (_stand_in, kubeconfig) = cluster(&node);
-    let volume = Volume::new(directory.path());
     volume.put(&KUBEADM.replace("{kubeconfig}", &kubeconfig.display().to_string()));
     let arguments =
         [format!("--config={}", volume.file().display()), "--hostname-override=Node-1".to_owned()];
@@ -263,39 +262,6 @@ fn every_flag_of_kube_proxy_is_accepted_and_what_has_no_effect_is_said_once() {
     assert_eq!(shown.len(), known.len() - 1, "all but --help");
 }
 
-/// A volume of a ConfigMap as the kubelet makes it: what it holds changes by the replacement of one link.
-struct Volume<'a> {
-    directory: &'a Path,
-}
-
-impl Volume<'_> {
-    fn new(directory: &Path) -> Volume<'_> {
-        Volume { directory }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.join("config.conf")
-    }
-
-    fn put(&self, text: &str) {
-        let version = (0..).map(|number| self.directory.join(format!("..version-{number}")));
-        let version = version.into_iter().find(|path| !path.exists()).unwrap();
-        fs::create_dir(&version).unwrap();
-        fs::write(version.join("config.conf"), text).unwrap();
-        let link = self.directory.join("..data_tmp");
-        let old = fs::read_link(self.directory.join("..data")).ok();
-        symlink(version.file_name().unwrap(), &link).unwrap();
-        fs::rename(&link, self.directory.join("..data")).unwrap();
-        if let Some(old) = old {
-            // A name that was used once is not used again.
-            fs::remove_file(self.directory.join(&old).join("config.conf")).unwrap();
-        }
-        if !self.file().is_symlink() {
-            symlink("..data/config.conf", self.file()).unwrap();
-        }
-    }
-}
-
 fn configuration(fields: &str) -> String {
     format!("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n{fields}\n")
 }
@@ -303,9 +269,8 @@ fn configuration(fields: &str) -> String {
 #[test]
 fn a_file_that_changes_is_in_force_at_once_and_one_that_is_wrong_or_gone_changes_nothing() {
     let node = Namespace::new("node").unwrap();
-    let (directory, manifests) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (volume, manifests) = (Volume::empty("config.conf"), TempDir::new().unwrap());
     generate::put(manifests.path(), "objects.yaml", SERVICE);
-    let volume = Volume::new(directory.path());
     volume.put(&configuration("mode: nftables\nclusterCIDR: 10.244.0.0/16"));
     let arguments = [
         format!("--config={}", volume.file().display()),
@@ -339,7 +304,7 @@ fn a_file_that_changes_is_in_force_at_once_and_one_that_is_wrong_or_gone_changes
     assert_eq!(tables(&node), before);
 
     // The ConfigMap is deleted, and comes back.
-    fs::remove_file(volume.file()).unwrap();
+    volume.remove();
     proxy.wait_for_log("the configuration file cannot be read");
     assert_eq!(tables(&node), before);
     fs::write(volume.file(), configuration("mode: nftables\nclusterCIDR: 10.246.0.0/16")).unwrap();

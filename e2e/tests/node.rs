@@ -1,9 +1,9 @@
-//! The Node comes, changes and goes, and the API server is away for a while: traffic goes on. Real packets: connections that are held
+//! The Node comes, changes and goes, so does the configuration, and the API server is away for a while: traffic goes on. Real packets: connections that are held
 //! open, and clients that make new ones without a pause.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::{Ours, PATIENCE, Proxy, mode};
 use kubeweir_e2e::settle::wait_until_programmed;
-use kubeweir_e2e::topology::{Network, Topology};
+use kubeweir_e2e::topology::{Network, POD_PREFIXES, Topology};
+use kubeweir_e2e::volume::Volume;
 use kubeweir_playground::{Answer, Namespace, Probe, Transport, probe};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -50,6 +51,11 @@ struct World {
 
 impl World {
     fn new(flags: &[&str], objects: &[Value]) -> World {
+        World::with(objects, |node, kubeconfig| start(node, kubeconfig, flags))
+    }
+
+    /// With a proxy that is started like this.
+    fn with(objects: &[Value], start: impl FnOnce(&Namespace, &Path) -> Proxy) -> World {
         let (topology, api) = (Topology::build(Network::Routed), StandIn::start());
         let node = topology.member("node-1").namespace.clone();
         add_addresses(&node, FIRST);
@@ -61,7 +67,7 @@ impl World {
         }
         api.replace_all(&text(objects));
         let kubeconfig = api.listen_in(&node);
-        let proxy = start(&node, &kubeconfig, flags);
+        let proxy = start(&node, &kubeconfig);
         World { topology, api, kubeconfig, proxy }
     }
 
@@ -117,7 +123,7 @@ fn add_addresses(node: &Namespace, addresses: [&str; 2]) {
     assert!(node.run(|| command.status()).unwrap().unwrap().success());
 }
 
-fn start(node: &Namespace, kubeconfig: &std::path::Path, flags: &[&str]) -> Proxy {
+fn start(node: &Namespace, kubeconfig: &Path, flags: &[&str]) -> Proxy {
     let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
     let flags = flags.iter().map(|&flag| flag.to_owned()).chain([kubeconfig]).collect();
     Proxy::ours(node, &Ours { flags, name: "node-1" })
@@ -329,6 +335,40 @@ fn change_address(world: &World, clients: &Clients) {
     clients.prove("without the first address");
     moved.prove("without the first address");
     moved.end();
+}
+
+/// As the flags of all the others have it, but for where NodePorts answer.
+fn configuration(kubeconfig: &Path, node_ports: &str) -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: {}\nclusterCIDR: {}\n\
+         clientConnection: {{kubeconfig: {}}}\nnodePortAddresses: {node_ports}\nlogging: {{verbosity: 4}}\n",
+        mode(),
+        POD_PREFIXES.join(","),
+        kubeconfig.display()
+    )
+}
+
+#[test]
+fn traffic_goes_on_when_the_configuration_is_removed_wrong_and_another_one() {
+    let (objects, volume) = (with_node(FIRST), Volume::empty("config.conf"));
+    let world = World::with(&objects, |node, kubeconfig| {
+        volume.put(&configuration(kubeconfig, "[primary]"));
+        let config = format!("--config={}", volume.file().display());
+        Proxy::exactly(node, &[config, "--hostname-override=node-1".to_owned()])
+    });
+    world.program(&objects);
+    let clients = Clients::of(&world, &[&STEADY[..], &NODE_PORTS].concat());
+    clients.prove("at first");
+    volume.remove();
+    world.proxy.wait_for_log("the configuration file cannot be read");
+    clients.prove("without a configuration");
+    volume.put("mode: [");
+    world.proxy.wait_for_log("was not taken over");
+    clients.prove("with one that is wrong");
+    volume.put(&configuration(&world.kubeconfig, "[192.0.2.41/32, '2001:db8::41/128']"));
+    world.proxy.wait_for_log("in force fields=\"nodePortAddresses\"");
+    clients.prove("with another one");
+    clients.end();
 }
 
 #[test]
