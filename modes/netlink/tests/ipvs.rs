@@ -113,7 +113,9 @@ fn sample() -> Table {
 fn the_family_is_there_and_says_its_version() {
     inside(|client, _| {
         let info = client.info().unwrap();
-        assert!(info.version >= 0x01_02_01 && info.table_size.is_power_of_two(), "{info}");
+        // Since Linux 7 a network namespace has a table of its own, once there are connections to be in it.
+        let size = info.table_size;
+        assert!(info.version >= 0x01_02_01 && (size == 0 || size.is_power_of_two()), "{info}");
         assert!(client.servers().unwrap().is_empty());
     });
 }
