@@ -44,29 +44,66 @@ fn open_to_all(directory: &Path) {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Without the first container, in a namespace whose values differ, the proxy ends and says all that is missing; asked to touch
-/// nothing, it runs.
+/// Without the rights that it takes, the first container ends and says all that it could not set.
 #[test]
 fn what_cannot_be_set_is_said_in_one_message_with_what_it_is_and_should_be() {
     let (node, manifests) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
-    let value = |name: &str| {
-        let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
-        node.run(|| std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
-    };
     let mut command = Command::new(program());
-    command.args(common_flags("nftables", "node-1"));
+    command.args(common_flags("nftables", "node-1")).args(DIFFERENT).arg("--init-only");
     command.arg(format!("--manifests={}", manifests.path().display()));
-    command.args(["--conntrack-udp-timeout=777s", "--conntrack-tcp-timeout-close-wait=778s"]);
     let output = node.run(|| confined(&command, User::Root).output()).unwrap().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    for (name, wanted) in [("udp_timeout", 777), ("tcp_timeout_close_wait", 778)] {
-        let name_of = format!("net.netfilter.nf_conntrack_{name}");
-        let part =
-            format!("{name_of}={wanted} cannot be set, {name_of} is {} (Read-only file system", value(name));
+    let messages = said.lines().filter(|line| line.contains("is not set up")).count();
+    assert_eq!((output.status.code(), messages), (Some(1), 1), "{said}");
+    for (name, wanted) in TIMEOUTS {
+        let is = conntrack(&node, name, None);
+        let name = format!("net.netfilter.nf_conntrack_{name}");
+        let part = format!("{name}={wanted} cannot be set, {name} is {is} (Read-only file system");
         assert!(said.contains(&part), "{part} is not in\n{said}");
     }
     assert!(said.contains("--init-only"), "{said}");
+}
+
+/// A container that is started again meets a host where somebody has set something else, and the first container does not run
+/// again: the proxy programs, says what differs, and says so when it is mended.
+#[test]
+fn a_proxy_runs_on_where_a_sysctl_is_another_one_and_says_so_until_it_is_set() {
+    let (node, manifests) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
+    let mut flags = common_flags(&mode(), "node-1").to_vec();
+    flags.push(format!("--manifests={}", manifests.path().display()));
+    let first: Vec<String> = flags.iter().cloned().chain(["--init-only".to_owned()]).collect();
+    flags.extend(DIFFERENT.map(str::to_owned));
+    let proxy = Proxy::in_pod(&node, &first, &flags);
+    for (number, (name, wanted)) in TIMEOUTS.into_iter().enumerate() {
+        let open = (TIMEOUTS.len() - number) as u64;
+        proxy.wait("findings", |proxy| (proxy.count("kubeweir_host_findings") == open).then_some(()));
+        let (is, path) = (conntrack(&node, name, None), format!("net.netfilter.nf_conntrack_{name}"));
+        let part = format!("{path}={wanted} is not set, {path} is {is} (Read-only file system");
+        assert!(proxy.log().contains(&part), "{part} is not in\n{}", proxy.log());
+        conntrack(&node, name, Some(wanted));
+        // Changed sysctls are told by nobody, and so are looked at when something else changes, or in a minute.
+        let link = format!("link add v{number} type veth peer name w{number}");
+        let added = node.run(|| Command::new("ip").args(link.split(' ')).status()).unwrap().unwrap();
+        assert!(added.success());
+        proxy.wait("the news", |proxy| proxy.log().contains(&format!("mended: {path}")).then_some(()));
+    }
+    proxy.wait("no findings", |proxy| (proxy.count("kubeweir_host_findings") == 0).then_some(()));
+}
+
+const DIFFERENT: [&str; 2] = ["--conntrack-udp-timeout=777s", "--conntrack-tcp-timeout-close-wait=778s"];
+const TIMEOUTS: [(&str, u32); 2] = [("udp_timeout", 777), ("tcp_timeout_close_wait", 778)];
+
+/// What a parameter of connection tracking was in a namespace, before it was set to another value.
+fn conntrack(node: &Namespace, name: &str, value: Option<u32>) -> String {
+    let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+    let was = node.run(|| {
+        let was = std::fs::read_to_string(&path).unwrap();
+        if let Some(value) = value {
+            std::fs::write(&path, value.to_string()).unwrap();
+        }
+        was
+    });
+    was.unwrap().trim().to_owned()
 }
 
 /// Run with all rights, it needs no API server, sets what differs, and takes nothing away from traffic.

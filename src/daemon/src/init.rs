@@ -16,10 +16,10 @@ const LOADED_FIRST: [&str; 2] = ["ip_vs_lblc", "ip_vs_lblcr"];
 
 /// Prepares the host and makes sure that the kernel answers. Needs no API server.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    let tracking = conntrack::start(&settings.conntrack).map_err(Into::into);
+    let tracking = conntrack::all_set(conntrack::start(&settings.conntrack)).map_err(Into::into);
     let reached = match settings.mode {
         ProxyMode::Nftables => nftables().map(drop),
-        ProxyMode::Ipvs => ipvs::start::mode(settings).map(drop),
+        ProxyMode::Ipvs => ipvs::start::prepare(settings),
     };
     both(tracking, reached)?;
     if settings.mode == ProxyMode::Ipvs {

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use kubeweir_plan::{Family, LocalSources};
 
+use crate::sysctl::conntrack::MAX;
+use crate::sysctl::{Unset, name};
+
 /// The host as it is, as far as the ways of packets depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
@@ -20,6 +23,8 @@ pub struct Host {
     pub bridge_filter: [Option<bool>; 2],
     /// Its interfaces by index.
     pub links: BTreeMap<u32, Link>,
+    /// Parameters that could not be set, and what they are now; `None` if there is none.
+    pub unset: Vec<(Unset, Option<i64>)>,
 }
 
 /// An interface.
@@ -100,6 +105,13 @@ pub enum Finding {
         /// Name of the interface that is strict.
         interface: Arc<str>,
     },
+    /// A parameter that the configuration asks for has another value, and could not be set.
+    NotSet {
+        /// What it was to be, and why it is not.
+        unset: Unset,
+        /// What it is; `None` if there is none.
+        is: Option<i64>,
+    },
 }
 
 /// What is found, and for each the interfaces that it is about, if these are many.
@@ -164,7 +176,17 @@ pub fn judge(host: &Host, pods: &Pods) -> Findings {
         }
     }
     found.extend(strict_return_paths(host).map(|finding| (finding, BTreeSet::new())));
+    found.extend(not_set(host).map(|finding| (finding, BTreeSet::new())));
     found
+}
+
+/// A limit that somebody else has raised further does no harm.
+fn not_set(host: &Host) -> impl Iterator<Item = Finding> {
+    let serves = |unset: &Unset, is: i64| {
+        is == unset.write.value || (unset.write.path == MAX && is > unset.write.value)
+    };
+    let differs = move |(unset, is): &&(Unset, Option<i64>)| is.is_none_or(|is| !serves(unset, is));
+    host.unset.iter().filter(differs).map(|(unset, is)| Finding::NotSet { unset: unset.clone(), is: *is })
 }
 
 fn not_forwarding(host: &Host) -> impl Iterator<Item = Finding> {
@@ -245,6 +267,7 @@ impl Finding {
             Finding::BridgeNotFiltered { .. } => "bridge-not-filtered",
             Finding::NoHairpin { .. } => "no-hairpin",
             Finding::StrictReturnPath { .. } => "strict-return-path",
+            Finding::NotSet { .. } => "not-set",
         }
     }
 
@@ -275,6 +298,14 @@ impl fmt::Display for Finding {
             Finding::NoHairpin { bridge } => {
                 let what = "that is picked as endpoint of its own connection will not get an answer";
                 write!(f, "a pod on {bridge} {what}: its port has no hairpin mode")
+            }
+            Finding::NotSet { unset, is } => {
+                write!(f, "{} is not set", unset.write)?;
+                if let Some(is) = is {
+                    write!(f, ", {} is {is}", name(unset.write.path))?;
+                }
+                write!(f, " ({}): run `kubeweir --init-only` with the same configuration in a ", unset.why)?;
+                write!(f, "privileged init container of a new pod, or set it on the host")
             }
             Finding::StrictReturnPath { tunnel, interface } => {
                 write!(

@@ -37,7 +37,7 @@ use crate::recorder::Recorder;
 use crate::reload::Reloader;
 use crate::settings::{ProxyMode, Settings, Source};
 use crate::source;
-use crate::sysctl;
+use crate::sysctl::{self, Unset};
 
 /// Events that may wait for the loop before sources are held back.
 const QUEUE: usize = 4096;
@@ -58,21 +58,20 @@ pub async fn run_reloading(
     if settings.init_only {
         return init::run(&settings);
     }
-    let tracking = sysctl::conntrack::start(&settings.conntrack).map_err(Into::into);
+    let mut unset = sysctl::conntrack::go_on(sysctl::conntrack::start(&settings.conntrack));
     match settings.mode {
-        ProxyMode::Nftables => {
-            let mode = init::both(tracking, nftables(&settings))?;
-            run_with(mode, settings, reloader, stop).await
-        }
+        ProxyMode::Nftables => run_with(nftables(&settings)?, unset, settings, reloader, stop).await,
         ProxyMode::Ipvs => {
-            let mode = init::both(tracking, ipvs::start::mode(&settings))?;
-            run_with(mode, settings, reloader, stop).await
+            let (mode, more) = ipvs::start::mode(&settings)?;
+            unset.extend(more);
+            run_with(mode, unset, settings, reloader, stop).await
         }
     }
 }
 
 async fn run_with<M: Mode + Send + 'static>(
     mode: M,
+    unset: Vec<Unset>,
     settings: Settings,
     reloader: Option<Reloader>,
     stop: impl Future<Output = ()>,
@@ -120,7 +119,7 @@ async fn run_with<M: Mode + Send + 'static>(
     teller.starts();
     let mut ended = start_loop(core, queue, checker, teller, Takeover::of(&settings), health_ports)?;
     let source = source::start(&settings, events.clone(), notices, requests)?;
-    tokio::spawn(host::wiring::watch(events.clone()));
+    tokio::spawn(host::wiring::watch(events.clone(), unset));
     tokio::spawn(host::watch(events.clone()));
     if let Some(reloader) = reloader {
         reloader.start(events.clone(), replace_shown);

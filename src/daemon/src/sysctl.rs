@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Permission of anybody at all to write.
 const WRITE: u32 = 0o222;
@@ -27,12 +28,21 @@ pub struct Current {
 pub type Values = BTreeMap<&'static str, Current>;
 
 /// A parameter that has to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Write {
     /// Path below `/proc/sys`.
     pub path: &'static str,
     /// The value that it must have.
     pub value: i64,
+}
+
+/// A parameter that is not as it should be, and does not take its value here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unset {
+    /// What it was to be.
+    pub write: Write,
+    /// Why not.
+    pub why: Arc<str>,
 }
 
 /// Those of these that exist, below this directory, usually `/proc/sys`.
@@ -57,7 +67,7 @@ pub fn name(path: &str) -> String {
 }
 
 /// The number that is all of a file.
-fn number(file: &Path) -> Option<i64> {
+pub(crate) fn number(file: &Path) -> Option<i64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 

@@ -1,7 +1,7 @@
 //! How the host is wired: interfaces and sysctls, read for the judgement in [`prerequisites`](crate::prerequisites).
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -18,29 +18,32 @@ use tracing::warn;
 use super::{RETRY, is_reachable, no_socket, own_change};
 use crate::Event;
 use crate::prerequisites::{Host, Kind, Link, Port};
+use crate::sysctl::{self, Unset};
 
 /// How long a change may take to settle: a new pod's port gets its hairpin mode after it is on the bridge.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Changes of sysctls are told by nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Reports how the host is wired now, and again after interfaces changed, until the receiver is gone.
-pub async fn watch(events: Sender<Event>) {
+/// Reports how the host is wired now, and again after interfaces changed, until the receiver is gone. These parameters could not
+/// be set: whoever can may do so at any time.
+pub async fn watch(events: Sender<Event>, unset: Vec<Unset>) {
     while !events.is_closed() {
-        if let Err(error) = follow(&events).await {
+        if let Err(error) = follow(&events, &unset).await {
             warn!(%error, "cannot follow the host's interfaces, will be retried");
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn follow(events: &Sender<Event>) -> Result<(), rtnetlink::Error> {
+async fn follow(events: &Sender<Event>, unset: &[Unset]) -> Result<(), rtnetlink::Error> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) = new_multicast_connection(&groups).map_err(no_socket)?;
     tokio::spawn(connection);
     let mut told = None;
     loop {
-        let (host, services) = read(&handle).await?;
+        let (mut host, services) = read(&handle).await?;
+        host.unset = unset.iter().map(|unset| (unset.clone(), value(unset.write.path))).collect();
         if told.as_ref() != Some(&host) {
             told = Some(host.clone());
             if events.send(Event::Wiring(host)).await.is_err() {
@@ -74,18 +77,19 @@ async fn read(handle: &Handle) -> Result<(Host, Option<u32>), rtnetlink::Error> 
         }
     }
     note_strict_return_paths(&mut links);
-    let is = |name: &str| sysctl(name).map(|value| value != 0);
+    let is = |name: &str| value(&format!("net/{name}")).map(|value| value != 0);
     let host = Host {
         forwards: ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|name| is(name).unwrap_or(false)),
         bridge_filter: ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"].map(is),
         links,
+        unset: Vec::new(),
     };
     Ok((host, services))
 }
 
-/// A sysctl below `/proc/sys/net`, which shows the namespace of the reader.
-fn sysctl(name: &str) -> Option<u8> {
-    fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim().parse().ok()
+/// A sysctl by its path below `/proc/sys`, which below `net` shows the namespace of the reader.
+fn value(path: &str) -> Option<i64> {
+    sysctl::number(&Path::new("/proc/sys").join(path))
 }
 
 /// Only tunnels and what they go through are asked: there may be hundreds of pods' interfaces.
@@ -105,7 +109,7 @@ fn note_strict_return_paths(links: &mut BTreeMap<u32, Link>) {
 /// The greater of two values is in force: 0 is off, 1 strict, 2 loose
 /// (`Documentation/networking/ip-sysctl.rst`, `rp_filter`).
 fn is_strict(interface: &str) -> bool {
-    let of = |interface: &str| sysctl(&format!("ipv4/conf/{interface}/rp_filter")).unwrap_or(0);
+    let of = |interface: &str| value(&format!("net/ipv4/conf/{interface}/rp_filter")).unwrap_or(0);
     of("all").max(of(interface)) == 1
 }
 

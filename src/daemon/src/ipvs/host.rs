@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use crate::settings::Ipvs;
-use crate::sysctl::{self, Write, name};
+use crate::sysctl::{self, Unset, Write, name};
 
 /// Where sysctls are. What is below `net` shows the network namespace of the reader.
 pub const SYSCTLS: &str = "/proc/sys";
@@ -60,7 +60,7 @@ pub enum Problem {
     NoDevice(kubeweir_netlink::Error),
 }
 
-/// What has to be done before IPVS mode can start.
+/// What has to be done before IPVS mode can start, or was.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Preparation {
@@ -93,19 +93,43 @@ pub fn wanted(settings: &Ipvs, kernel: Option<Version>, current: &Values) -> Pre
     preparation
 }
 
-/// Sets what differs, below this directory, usually [`SYSCTLS`]. Returns what was set.
-pub fn prepare(root: &Path, settings: &Ipvs) -> Result<Vec<Write>, NotReady> {
+/// Sets what differs, below this directory, usually [`SYSCTLS`]. Returns what was set, and what was not.
+pub fn prepare(root: &Path, settings: &Ipvs) -> Preparation {
     let kernel = std::fs::read_to_string(root.join(RELEASE)).ok();
     let kernel = kernel.and_then(|release| Version::of_release(&release));
     let current = read(root);
     let Preparation { writes, mut problems } = wanted(settings, kernel, &current);
-    for write in &writes {
-        if let Err(error) = sysctl::write(root, write) {
-            let is = current.get(write.path).copied().unwrap_or_default();
-            problems.push(Problem::NotWritable(*write, is, error));
+    let mut done = Vec::new();
+    for write in writes {
+        match sysctl::write(root, &write) {
+            Ok(()) => done.push(write),
+            Err(error) => {
+                let is = current.get(write.path).copied().unwrap_or_default();
+                problems.push(Problem::NotWritable(write, is, error));
+            }
         }
     }
-    if problems.is_empty() { Ok(writes) } else { Err(NotReady(problems)) }
+    Preparation { writes: done, problems }
+}
+
+/// What a daemon runs without, if nothing of this keeps it from running; or else all of it.
+pub fn go_on(problems: Vec<Problem>) -> Result<Vec<Unset>, NotReady> {
+    let unset: Option<Vec<Unset>> = problems.iter().map(Problem::unset).collect();
+    unset.ok_or(NotReady(problems))
+}
+
+impl Problem {
+    /// Of what traffic goes on without: what was programmed must not grow old for it.
+    fn unset(&self) -> Option<Unset> {
+        match self {
+            // Without it packets come from addresses that they must not come from.
+            Problem::NotWritable(write, ..) if write.path == CONNTRACK => None,
+            Problem::NotWritable(write, _, error) => {
+                Some(Unset { write: *write, why: error.to_string().into() })
+            }
+            Problem::NoModule | Problem::NoSysctl(_) | Problem::NoDevice(_) => None,
+        }
+    }
 }
 
 fn required(settings: &Ipvs, kernel: Option<Version>) -> Vec<Write> {

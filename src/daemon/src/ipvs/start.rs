@@ -9,12 +9,31 @@ use kubeweir_netlink::ipvs::Timeouts;
 use kubeweir_netlink::{Error, link};
 use tracing::{info, warn};
 
-use super::host::{self, NotReady, Problem, SYSCTLS};
+use super::host::{self, NotReady, Preparation, Problem, SYSCTLS};
 use crate::settings::{Ipvs, Settings};
+use crate::sysctl::Unset;
 
-/// The mode on this host's kernel, which is prepared for it.
-pub(crate) fn mode(settings: &Settings) -> anyhow::Result<Mode<kubeweir_netfilter::Client, Client>> {
-    let mut servers = prepared(&settings.ipvs)?;
+/// What the mode is made of: rules and virtual servers.
+type Ready = Mode<kubeweir_netfilter::Client, Client>;
+
+/// Prepares the host, wholly.
+pub(crate) fn prepare(settings: &Settings) -> anyhow::Result<()> {
+    let (client, problems) = client(&settings.ipvs)?;
+    match client {
+        Some(client) if problems.is_empty() => made(settings, client).map(drop),
+        _ => Err(NotReady(problems).into()),
+    }
+}
+
+/// The mode on this host's kernel, which is prepared for it, and what it runs without.
+pub(crate) fn mode(settings: &Settings) -> anyhow::Result<(Ready, Vec<Unset>)> {
+    let (client, problems) = client(&settings.ipvs)?;
+    let unset = host::go_on(problems)?;
+    let client = client.ok_or_else(|| NotReady(vec![Problem::NoModule]))?;
+    Ok((made(settings, client)?, unset))
+}
+
+fn made(settings: &Settings, mut servers: Client) -> anyhow::Result<Ready> {
     if let Err(error) = set_timeouts(&mut servers, &settings.ipvs) {
         warn!(%error, "the timeouts of IPVS stay as they are");
     }
@@ -23,26 +42,21 @@ pub(crate) fn mode(settings: &Settings) -> anyhow::Result<Mode<kubeweir_netfilte
     Ok(Mode::new(tables, servers, options, schedulers))
 }
 
-/// A client of a kernel that has all it takes. Asking for IPVS lets the kernel load it, so that comes first.
-fn prepared(settings: &Ipvs) -> anyhow::Result<Client> {
+/// A client if the kernel has IPVS, and all that it lacks. Asking for IPVS lets the kernel load it, so that comes first.
+fn client(settings: &Ipvs) -> anyhow::Result<(Option<Client>, Vec<Problem>)> {
     let opened = Client::open();
-    let mut problems = match host::prepare(Path::new(SYSCTLS), settings) {
-        Ok(written) => {
-            for write in written {
-                info!(%write, "sysctl set");
-            }
-            Vec::new()
-        }
-        Err(NotReady(problems)) => problems,
-    };
+    let Preparation { writes, mut problems } = host::prepare(Path::new(SYSCTLS), settings);
+    for write in writes {
+        info!(%write, "sysctl set");
+    }
     match opened {
         Ok(mut client) => {
             problems.extend(client.prepare().err().map(Problem::NoDevice));
-            if problems.is_empty() { Ok(client) } else { Err(NotReady(problems).into()) }
+            Ok((Some(client), problems))
         }
-        Err(Error::NoFamily { .. }) if !problems.is_empty() => {
+        Err(Error::NoFamily { .. }) => {
             problems.extend(no_device());
-            Err(NotReady(problems).into())
+            Ok((None, problems))
         }
         Err(error) => Err(error).context("IPVS cannot be reached"),
     }

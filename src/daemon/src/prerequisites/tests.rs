@@ -1,4 +1,5 @@
 use super::*;
+use crate::sysctl::Write;
 
 /// A node with pods of both families on `cni0`, two of them, and everything as it should be.
 fn healthy() -> Host {
@@ -25,6 +26,7 @@ fn healthy() -> Host {
                 Link { port_of: Some(Port { bridge: 7, hairpin: false }), ..link("veth-c", Kind::Veth, &[]) },
             ),
         ]),
+        unset: Vec::new(),
     }
 }
 
@@ -150,4 +152,21 @@ fn each_finding_is_told_once_and_not_before_all_is_known() {
     prerequisites.host_is(healthy());
     let news = prerequisites.news().unwrap();
     assert_eq!((news.found.len(), news.mended.len(), news.open), (0, 1, 0));
+}
+
+#[test]
+fn what_could_not_be_set_is_found_until_somebody_has_set_it() {
+    let unset = |path| Unset { write: Write { path, value: 100 }, why: "Read-only file system".into() };
+    let host = |path, is: Option<i64>| move |host: &mut Host| host.unset = vec![(unset(path), is)];
+    let other = "net/netfilter/nf_conntrack_udp_timeout";
+    let name = "net.netfilter.nf_conntrack_udp_timeout";
+    check(
+        host(other, Some(30)),
+        &[&format!("{name}=100 is not set, {name} is 30 (Read-only file system): run `kubeweir --init-only`")],
+    );
+    check(host(other, Some(101)), &["is 101"]);
+    check(host(other, None), &[&format!("{name}=100 is not set (Read-only")]);
+    check(host(other, Some(100)), &[]);
+    check(host(MAX, Some(99)), &["net.netfilter.nf_conntrack_max=100 is not set"]);
+    check(host(MAX, Some(101)), &[]);
 }

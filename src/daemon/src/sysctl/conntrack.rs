@@ -8,13 +8,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use kubeweir_netlink::module;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{Values, Write, name};
+use super::{Unset, Values, Write, name};
 use crate::settings::ConntrackSettings;
 
 const MODULE: &str = "nf_conntrack";
-const MAX: &str = "net/netfilter/nf_conntrack_max";
+const NO_MODULE: &str = "there is no such sysctl: is the kernel's module nf_conntrack loaded?";
+/// How many flows may be tracked. More than is asked for does no harm.
+pub const MAX: &str = "net/netfilter/nf_conntrack_max";
 const ESTABLISHED: &str = "net/netfilter/nf_conntrack_tcp_timeout_established";
 const CLOSE_WAIT: &str = "net/netfilter/nf_conntrack_tcp_timeout_close_wait";
 const LIBERAL: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
@@ -112,8 +114,8 @@ pub fn wanted(settings: &ConntrackSettings, host: &Host) -> Preparation {
     preparation
 }
 
-/// Sets what differs, below this directory, usually `/`. Returns what was done, or all that could not be.
-pub fn prepare(root: &Path, settings: &ConntrackSettings) -> Result<Preparation, NotReady> {
+/// Sets what differs, below this directory, usually `/`. Returns what was done, and as problems all that could not be.
+pub fn prepare(root: &Path, settings: &ConntrackSettings) -> Preparation {
     let host = read(root);
     let mut done = wanted(settings, &host);
     for write in &done.writes {
@@ -127,26 +129,63 @@ pub fn prepare(root: &Path, settings: &ConntrackSettings) -> Result<Preparation,
     {
         done.problems.push(Problem::Buckets { wanted, error });
     }
-    if done.problems.is_empty() { Ok(done) } else { Err(NotReady(done.problems)) }
+    done
 }
 
-/// Sets what differs on this host, and tells what was set. The parameters are there once the module is.
-pub fn start(settings: &ConntrackSettings) -> Result<(), NotReady> {
+/// Sets what differs on this host, and tells what was set. Returns what could not be. The parameters are there once the module
+/// is.
+pub fn start(settings: &ConntrackSettings) -> Vec<Problem> {
     let root = Path::new("/");
     if !required(settings, 1).is_empty() && !root.join(SYSCTLS).join(MAX).exists() {
         module::load(MODULE);
     }
-    let done = prepare(root, settings)?;
-    for write in &done.writes {
+    let done = prepare(root, settings);
+    let failed = |write: &Write| done.problems.iter().any(|problem| problem.is_about(write));
+    for write in done.writes.iter().filter(|write| !failed(write)) {
         info!(%write, "sysctl set");
     }
-    if let Some(buckets) = done.buckets {
+    if let Some(buckets) = done.buckets.filter(|_| !done.problems.iter().any(Problem::is_about_buckets)) {
         info!(buckets, "size of the table of tracked flows set");
     }
     for write in &done.left {
         info!("{write} is left to whoever runs the initial network namespace: it cannot be set in another");
     }
-    Ok(())
+    done.problems
+}
+
+/// All has been set, or nothing is to begin.
+pub fn all_set(problems: Vec<Problem>) -> Result<(), NotReady> {
+    if problems.is_empty() { Ok(()) } else { Err(NotReady(problems)) }
+}
+
+/// What can be read again, to see whether somebody else has set it since; the rest is told now. For a daemon, whose traffic
+/// goes on with other values: what was programmed must not grow old for them.
+pub fn go_on(problems: Vec<Problem>) -> Vec<Unset> {
+    let (unset, rest): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| !problem.is_about_buckets());
+    for problem in &rest {
+        warn!("{problem}: the table of tracked flows stays as it is");
+    }
+    unset.iter().filter_map(Problem::unset).collect()
+}
+
+impl Problem {
+    fn unset(&self) -> Option<Unset> {
+        match self {
+            Problem::Missing(write) => Some(Unset { write: *write, why: NO_MODULE.into() }),
+            Problem::NotWritable { write, error, .. } => {
+                Some(Unset { write: *write, why: error.to_string().into() })
+            }
+            Problem::NoBuckets | Problem::Buckets { .. } => None,
+        }
+    }
+
+    fn is_about(&self, write: &Write) -> bool {
+        self.unset().is_some_and(|unset| unset.write == *write)
+    }
+
+    fn is_about_buckets(&self) -> bool {
+        self.unset().is_none()
+    }
 }
 
 fn required(settings: &ConntrackSettings, cpus: u32) -> Vec<Write> {
@@ -203,10 +242,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Problem::Missing(write) => {
-                write!(
-                    f,
-                    "{write} cannot be set, there is no such sysctl: is the kernel's module {MODULE} loaded?"
-                )
+                write!(f, "{write} cannot be set, {NO_MODULE}")
             }
             Problem::NotWritable { write, is, error } => {
                 write!(f, "{write} cannot be set, {} is {is} ({error})", name(write.path))

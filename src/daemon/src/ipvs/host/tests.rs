@@ -102,7 +102,8 @@ fn sysctls(values: &Values) -> TempDir {
 #[test]
 fn what_differs_is_written_and_nothing_else() {
     let root = sysctls(&fresh());
-    assert_eq!(prepare(root.path(), &strict()).unwrap().len(), 5);
+    let done = prepare(root.path(), &strict());
+    assert_eq!((done.writes.len(), done.problems.len()), (5, 0));
     let expected = Values::from([
         (CONNTRACK, 1),
         (EXPIRE_NODEST_CONN, 1),
@@ -112,14 +113,14 @@ fn what_differs_is_written_and_nothing_else() {
         (ARP_ANNOUNCE, 2),
     ]);
     assert_eq!(read(root.path()), expected);
-    assert_eq!(prepare(root.path(), &strict()).unwrap(), []);
+    assert_eq!(prepare(root.path(), &strict()).writes, []);
 }
 
 #[test]
 fn an_old_kernel_is_told_by_its_release() {
     let root = sysctls(&fresh());
     fs::write(root.path().join(RELEASE), "5.8.0\n").unwrap();
-    prepare(root.path(), &Ipvs::default()).unwrap();
+    assert!(prepare(root.path(), &Ipvs::default()).problems.is_empty());
     assert_eq!(read(root.path())[CONN_REUSE_MODE], 0);
 }
 
@@ -132,8 +133,25 @@ fn a_refused_write_is_named_beside_what_is_missing_and_the_rest_is_set() {
     let refusing = root.path().join(EXPIRE_NODEST_CONN);
     fs::remove_file(&refusing).unwrap();
     std::os::unix::fs::symlink("/proc/sys/kernel/ngroups_max", &refusing).unwrap();
-    let message = prepare(root.path(), &strict()).unwrap_err().to_string();
+    let done = prepare(root.path(), &strict());
+    assert_eq!(done.writes.len(), 3, "what is refused is not told as set");
+    let message = go_on(done.problems).unwrap_err().to_string();
     assert!(message.contains("net.ipv4.vs.expire_nodest_conn=1 cannot be set"), "{message}");
     assert!(message.contains("no net.ipv4.conf.all.arp_announce"), "{message}");
     assert_eq!(read(root.path())[CONNTRACK], 1);
+}
+
+#[test]
+fn a_daemon_goes_on_without_what_does_not_change_where_packets_go() {
+    let refused = |path| {
+        let error = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        Problem::NotWritable(Write { path, value: 1 }, 0, error)
+    };
+    let unset = go_on(vec![refused(EXPIRE_NODEST_CONN), refused(ARP_IGNORE)]).unwrap();
+    let named: Vec<_> = unset.iter().map(|unset| unset.write.path).collect();
+    assert_eq!(named, [EXPIRE_NODEST_CONN, ARP_IGNORE]);
+    for fatal in [refused(CONNTRACK), Problem::NoModule, Problem::NoSysctl(ARP_IGNORE)] {
+        let NotReady(all) = go_on(vec![refused(EXPIRE_NODEST_CONN), fatal]).unwrap_err();
+        assert_eq!(all.len(), 2, "all that is missing is named at once");
+    }
 }

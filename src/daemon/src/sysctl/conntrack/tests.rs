@@ -135,14 +135,15 @@ fn root(host: &Host) -> TempDir {
 #[test]
 fn what_differs_is_written_once() {
     let root = root(&Host { buckets: Some(16), ..fresh() });
-    let done = prepare(root.path(), &ConntrackSettings::default()).unwrap();
+    let done = prepare(root.path(), &ConntrackSettings::default());
+    assert!(done.problems.is_empty());
     assert_eq!((done.writes.len(), done.buckets), (3, Some(65_536)));
     let host = read(root.path());
     assert_eq!(
         (host.current[MAX].value, host.current[CLOSE_WAIT].value, host.buckets),
         (262_144, 3600, Some(65_536))
     );
-    let again = prepare(root.path(), &ConntrackSettings::default()).unwrap();
+    let again = prepare(root.path(), &ConntrackSettings::default());
     assert_eq!((again.writes, again.buckets), (Vec::new(), None));
 }
 
@@ -157,7 +158,10 @@ fn all_that_cannot_be_set_is_named_with_what_it_is_and_should_be_and_the_rest_is
     fs::remove_file(&refusing).unwrap();
     symlink("/proc/self/oom_score_adj", &refusing).unwrap();
     let settings = ConntrackSettings { udp: Duration::from_secs(7), ..ConntrackSettings::default() };
-    let message = prepare(root.path(), &settings).unwrap_err().to_string();
+    let problems = prepare(root.path(), &settings).problems;
+    let unset: Vec<_> = problems.iter().filter_map(Problem::unset).map(|unset| unset.write.path).collect();
+    assert_eq!(unset, [UDP, ESTABLISHED], "in a daemon these are followed");
+    let message = all_set(problems).unwrap_err().to_string();
     for part in [
         "net.netfilter.nf_conntrack_tcp_timeout_established=86400 cannot be set, \
          net.netfilter.nf_conntrack_tcp_timeout_established is ",
