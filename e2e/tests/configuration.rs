@@ -200,7 +200,11 @@ fn the_file_and_the_arguments_of_kubeadm_work_unchanged() {
     volume.put(&KUBEADM.replace("{kubeconfig}", &kubeconfig.display().to_string()));
     let arguments =
         [format!("--config={}", volume.file().display()), "--hostname-override=Node-1".to_owned()];
-    let proxy = Proxy::exactly(&node, &arguments);
+    // kubeadm copies what it finds of these into the DaemonSet. The server is on loopback, which no proxy is for.
+    let mut command = Command::new(program());
+    command.args(arguments).envs([("HTTPS_PROXY", "http://127.0.0.1:1"), ("HTTP_PROXY", "127.0.0.1:1")]);
+    command.env("NO_PROXY", "10.96.0.0/12,.svc,localhost,*.example.com,");
+    let proxy = Proxy::of(&node, &mut command);
     proxy.wait_for_log("synced everything");
     assert!(tables(&node).contains("10.96.7.7") && tables(&node).contains("10.244.0.0/16"));
     assert_eq!(proxy.page("/proxyMode").unwrap().1, "nftables");

@@ -1,12 +1,12 @@
 //! Where objects come from: the API server, or a directory.
 
-use std::path::Path;
+mod client;
+mod environment;
+
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
-use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeweir_cluster::{api, manifests};
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,7 +49,7 @@ pub(crate) fn start(
         Source::Api { kubeconfig, master } => {
             let options = api::Options { node: Arc::clone(&node), all_nodes: settings.all_nodes };
             tokio::spawn(async move {
-                match client(kubeconfig.as_deref(), master.as_deref(), &requests).await {
+                match client::connect(kubeconfig.as_deref(), master.as_deref(), &requests).await {
                     Ok(client) => {
                         if let Some(notices) = notices {
                             tokio::spawn(notices.post_all(client.clone(), Arc::clone(&node)));
@@ -62,30 +62,4 @@ pub(crate) fn start(
         }
     }
     Ok(ended)
-}
-
-async fn client(
-    kubeconfig: Option<&Path>,
-    master: Option<&str>,
-    requests: &Requests,
-) -> anyhow::Result<kube::Client> {
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let file =
-                Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("{} is not usable", path.display()))?
-        }
-        None if master.is_some() => kube::Config::new(hyper::Uri::default()),
-        None => kube::Config::incluster().context("no kubeconfig given, and not running in a pod")?,
-    };
-    if let Some(master) = master {
-        config.cluster_url =
-            master.parse().with_context(|| format!("--master {master} is not an address"))?;
-    }
-    let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-    let builder =
-        ClientBuilder::try_from(config).context("cannot set up the connection to the API server")?;
-    Ok(builder.with_layer(&requests.to(&host)).build())
 }

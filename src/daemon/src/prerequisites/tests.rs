@@ -162,7 +162,9 @@ fn what_could_not_be_set_is_found_until_somebody_has_set_it() {
     let name = "net.netfilter.nf_conntrack_udp_timeout";
     check(
         host(other, Some(30)),
-        &[&format!("{name}=100 is not set, {name} is 30 (Read-only file system): run `kubeweir --init-only`")],
+        &[&format!(
+            "{name}=100 is not set, {name} is 30 (Read-only file system): run `kubeweir --init-only`"
+        )],
     );
     check(host(other, Some(101)), &["is 101"]);
     check(host(other, None), &[&format!("{name}=100 is not set (Read-only")]);

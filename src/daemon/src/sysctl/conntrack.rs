@@ -161,7 +161,8 @@ pub fn all_set(problems: Vec<Problem>) -> Result<(), NotReady> {
 /// What can be read again, to see whether somebody else has set it since; the rest is told now. For a daemon, whose traffic
 /// goes on with other values: what was programmed must not grow old for them.
 pub fn go_on(problems: Vec<Problem>) -> Vec<Unset> {
-    let (unset, rest): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| !problem.is_about_buckets());
+    let (unset, rest): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|problem| !problem.is_about_buckets());
     for problem in &rest {
         warn!("{problem}: the table of tracked flows stays as it is");
     }
