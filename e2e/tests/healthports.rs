@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::http;
 use kubeweir_e2e::owner::{IMPATIENT, Owner};
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::{Namespace, Veth};
@@ -298,4 +299,22 @@ fn an_address_that_somebody_else_has_is_told_once_and_tried_again_while_others_a
     wait_for_sockets(&proxy, 3, 0);
     assert_eq!(proxy.log().matches("cannot answer health checks").count(), 1);
     assert!(proxy.log().contains("answers health checks now"));
+}
+
+/// `0.0.0.0`, the default, and `::` mean every address to programs in Go; any other address means itself.
+#[test]
+fn the_servers_addresses_for_all_answer_over_both_families_and_others_over_their_own() {
+    let site = Site::new();
+    let answers = |port: u16| {
+        ["192.0.2.1", "2001:db8::1"].map(|address| {
+            let address = SocketAddr::new(address.parse().unwrap(), port);
+            http::get(&site.neighbour, address, "/livez").is_some()
+        })
+    };
+    let proxy = site.start(&["--metrics-bind-address=[::]:10249"]);
+    assert_eq!([10256, 10249].map(answers), [[true; 2]; 2]);
+    drop(proxy);
+    let _proxy =
+        site.start(&["--healthz-bind-address=192.0.2.1:10256", "--metrics-bind-address=[2001:db8::1]:10249"]);
+    assert_eq!([10256, 10249].map(answers), [[true, false], [false, true]]);
 }

@@ -39,6 +39,7 @@ pub mod reload;
 pub mod run;
 pub mod settings;
 pub mod shown;
+mod socket;
 mod source;
 pub mod state;
 pub mod sysctl;

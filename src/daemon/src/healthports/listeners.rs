@@ -3,7 +3,6 @@ use std::io;
 use std::net::SocketAddr;
 
 use kubeweir_cluster::notice::{About, Notice, Reach, Severity};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,9 +13,7 @@ use super::ledger::{Check, Difference};
 use super::page::Page;
 use crate::health::Health;
 use crate::recorder::Recorder;
-
-/// Connections that may wait to be taken.
-const BACKLOG: i32 = 1024;
+use crate::socket;
 
 /// The sockets: those that answer and those that are awaited.
 pub(super) struct Listeners {
@@ -66,7 +63,7 @@ impl Listeners {
     /// Tries to open what is not. One that fails does not keep others from it.
     pub(super) fn open_awaited(&mut self) {
         for (socket, mut awaited) in std::mem::take(&mut self.awaited) {
-            match listen(socket) {
+            match socket::of_one_family(socket) {
                 Ok(listener) => {
                     let service = &awaited.check.service;
                     if awaited.told.is_some() {
@@ -136,17 +133,4 @@ fn notice(check: &Check, socket: SocketAddr, error: &io::Error) -> Notice {
         action: "Listen",
         note: format!("health checks on {socket} are not answered: {error}"),
     }
-}
-
-/// A socket of one family only, so that both can have the port. A port from which connections have just gone can be had.
-fn listen(socket: SocketAddr) -> io::Result<TcpListener> {
-    let listener = Socket::new(Domain::for_address(socket), Type::STREAM, Some(Protocol::TCP))?;
-    if socket.is_ipv6() {
-        listener.set_only_v6(true)?;
-    }
-    listener.set_reuse_address(true)?;
-    listener.set_nonblocking(true)?;
-    listener.bind(&socket.into())?;
-    listener.listen(BACKLOG)?;
-    TcpListener::from_std(listener.into())
 }

@@ -15,6 +15,7 @@ use tracing::{debug, error, info};
 
 use super::reply::Reply;
 use super::{Asking, Pages};
+use crate::socket;
 
 /// How long to wait before an address is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ where
 {
     let Some(address) = address else { return pending().await };
     loop {
-        match TcpListener::bind(address).await {
+        match socket::of_both_families(address) {
             Ok(listener) => {
                 info!(%address, "listening");
                 accept(&listener, &pages, page).await;

@@ -1,0 +1,47 @@
+//! Sockets that listen.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 1024;
+
+/// Of the address's family only, so that the other can have the port too.
+pub(crate) fn of_one_family(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, true)
+}
+
+/// `0.0.0.0` and `::` both mean every address of both families, as to programs in Go (`net.Listen`). A kernel without IPv6
+/// leaves IPv4.
+pub(crate) fn of_both_families(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_unspecified() {
+        return of_one_family(address);
+    }
+    match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()), false) {
+        Err(error) if lacks_ipv6(&error) => of_one_family(address),
+        listener => listener,
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// A port from which connections have just gone can be had.
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        listener.set_only_v6(only_v6)?;
+    }
+    listener.set_reuse_address(true)?;
+    listener.set_nonblocking(true)?;
+    listener.bind(&address.into())?;
+    listener.listen(BACKLOG)?;
+    TcpListener::from_std(listener.into())
+}
