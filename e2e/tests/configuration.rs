@@ -336,11 +336,20 @@ fn what_is_written_is_what_is_in_effect() {
     ];
     let from_flags = write(&first, &flags);
     assert_eq!(from_flags.configuration.cluster_cidr, "10.0.0.0/8");
-    assert_eq!(from_flags.configuration.metrics_bind_address, "0");
+    assert_eq!(
+        from_flags.configuration.metrics_bind_address, "127.0.0.1:10249",
+        "a port does not count here"
+    );
     let again = write(&second, &[&format!("--config={}", first.display()), "--hostname-override=X"]);
     assert_eq!(again.configuration.hostname_override, "x");
     let named = Configuration { hostname_override: "x".into(), ..from_flags.configuration };
     assert_eq!(again.configuration, named);
+
+    let lenient = format!("{}unheardOf: 1\n", fs::read_to_string(&first).unwrap());
+    fs::write(&first, lenient).unwrap();
+    let to = format!("--write-config-to={}", second.display());
+    let (code, _, said) = ended(&[&to, &format!("--config={}", first.display())]);
+    assert!(code == Some(0) && said.contains("leniently") && said.contains("unheardOf"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::configuration::values::parse_bool;
 use crate::question::Destination;
@@ -152,8 +152,8 @@ pub struct Flags {
     #[arg(long)]
     pub proxy_mode: Option<String>,
     /// Feature gates of kube-proxy, as `A=true,B=false`. `AllowServiceExternalIPs=false` ignores external addresses.
-    #[arg(long)]
-    pub feature_gates: Option<String>,
+    #[arg(long, action = ArgAction::Append)]
+    pub feature_gates: Vec<String>,
     /// Prefixes of the cluster's pods, separated by commas: traffic to `ClusterIPs` from elsewhere is masqueraded.
     #[arg(long)]
     pub cluster_cidr: Option<String>,
@@ -173,8 +173,8 @@ pub struct Flags {
     #[arg(long, allow_negative_numbers = true)]
     pub iptables_masquerade_bit: Option<i32>,
     /// Where `NodePorts` answer: `primary`, or prefixes separated by commas.
-    #[arg(long)]
-    pub nodeport_addresses: Option<String>,
+    #[arg(long, action = ArgAction::Append)]
+    pub nodeport_addresses: Vec<String>,
     /// An address other than `0.0.0.0` and `::` stands for this Node's address of its family. Nothing listens there.
     #[arg(long)]
     pub bind_address: Option<String>,
@@ -226,8 +226,8 @@ pub struct IpvsFlags {
     #[arg(long)]
     pub ipvs_scheduler: Option<String>,
     /// Prefixes, separated by commas, whose virtual servers are left alone.
-    #[arg(long)]
-    pub ipvs_exclude_cidrs: Option<String>,
+    #[arg(long, action = ArgAction::Append)]
+    pub ipvs_exclude_cidrs: Vec<String>,
     /// Do not answer ARP for balancers' addresses: sets `arp_ignore` to 1 and `arp_announce` to 2.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub ipvs_strict_arp: Option<bool>,
@@ -284,8 +284,8 @@ pub struct LoggingFlags {
     #[arg(short = 'v', long = "v")]
     pub verbosity: Option<u32>,
     /// Verbosity of parts of the program, as `PATTERN=LEVEL,...`: the name of a source file, with `*` and `?`.
-    #[arg(long)]
-    pub vmodule: Option<String>,
+    #[arg(long, action = ArgAction::Append)]
+    pub vmodule: Vec<String>,
     /// `text` or `json`.
     #[arg(long)]
     pub logging_format: Option<String>,

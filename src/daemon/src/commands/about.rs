@@ -28,9 +28,15 @@ pub fn version(asked: &str) -> anyhow::Result<Option<ExitCode>> {
     Ok(Some(ExitCode::SUCCESS))
 }
 
-/// Writes the configuration in effect, which `--config` takes.
+/// Writes the configuration in effect, which `--config` takes, and says what there is to say about it. Flags that name a port do
+/// not count, as in kube-proxy.
 pub fn write_config(flags: &Flags, path: &Path) -> anyhow::Result<ExitCode> {
-    let text = Loaded::from_flags(flags)?.effective.text()?;
+    let flags = Flags { healthz_port: None, metrics_port: None, ..flags.clone() };
+    let loaded = Loaded::from_flags(&flags)?;
+    for advice in &loaded.settings.advice {
+        eprintln!("kubeweir: {advice}");
+    }
+    let text = loaded.effective.text()?;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("kubeweir: wrote the configuration to {}", path.display());
     Ok(ExitCode::SUCCESS)

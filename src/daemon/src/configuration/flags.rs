@@ -130,13 +130,17 @@ fn shown(value: &Value) -> String {
 impl Configuration {
     /// From flags alone.
     pub fn from_flags(flags: &Flags) -> Result<Configuration, Error> {
-        let period = parsed("iptables-sync-period", flags.iptables_sync_period.as_ref())?.unwrap_or_default();
+        let period = parsed("iptables-sync-period", flags.iptables_sync_period.as_ref())?;
+        // The mode has one of them.
+        if flags.proxy_mode.as_deref() != Some("ipvs") {
+            positive("iptables-sync-period", period)?;
+        }
         let min_period =
             parsed("iptables-min-sync-period", flags.iptables_min_sync_period.as_ref())?.unwrap_or_default();
         let masquerade_all = flags.masquerade_all.unwrap_or_default();
         let idle = &flags.idle;
         let mut configuration = Configuration {
-            feature_gates: with("feature-gates", flags.feature_gates.as_ref(), gates::parse)?
+            feature_gates: with("feature-gates", Some(&flags.feature_gates.join(",")), gates::parse)?
                 .unwrap_or_default(),
             client_connection: ClientConnection {
                 kubeconfig: flags.kubeconfig.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
@@ -165,11 +169,11 @@ impl Configuration {
                 localhost_node_ports: idle.iptables_localhost_nodeports,
                 ..Iptables::default()
             },
-            ipvs: Ipvs::from_flags(&flags.ipvs)?,
+            ipvs: Ipvs::from_flags(&flags.ipvs, flags.proxy_mode.as_deref() == Some("ipvs"))?,
             nftables: Nftables {
                 masquerade_bit: None,
                 masquerade_all,
-                sync_period: period,
+                sync_period: period.unwrap_or_default(),
                 min_sync_period: min_period,
             },
             detect_local_mode: text(flags.detect_local_mode.as_ref()),
@@ -178,12 +182,14 @@ impl Configuration {
                 interface_name_prefix: text(flags.pod_interface_name_prefix.as_ref()),
             },
             cluster_cidr: text(flags.cluster_cidr.as_ref()),
-            node_port_addresses: list(flags.nodeport_addresses.as_deref()),
+            node_port_addresses: list(&flags.nodeport_addresses),
             oom_score_adj: flags.oom_score_adj,
             service_counters: flags.service_counters.unwrap_or_default(),
             conntrack: Conntrack::from_flags(&flags.conntrack)?,
-            config_sync_period: parsed("config-sync-period", idle.config_sync_period.as_ref())?
-                .unwrap_or_default(),
+            config_sync_period: positive(
+                "config-sync-period",
+                parsed("config-sync-period", idle.config_sync_period.as_ref())?,
+            )?,
             ..Configuration::default()
         };
         configuration.overlay(flags)?;
@@ -206,7 +212,7 @@ impl Logging {
         over(&mut self.format, flags.logging_format.clone());
         let flush = parsed("log-flush-frequency", flags.log_flush_frequency.as_ref())?;
         over(&mut self.flush_frequency, flush.map(FlushFrequency));
-        let mut vmodule = with("vmodule", flags.vmodule.as_ref(), vmodule)?.unwrap_or_default();
+        let mut vmodule = with("vmodule", Some(&flags.vmodule.join(",")), vmodule)?.unwrap_or_default();
         vmodule.append(&mut self.vmodule);
         self.vmodule = vmodule;
         over(&mut self.options.text.split_stream, flags.log_text_split_stream);
@@ -220,13 +226,17 @@ impl Logging {
 }
 
 impl Ipvs {
-    fn from_flags(flags: &IpvsFlags) -> Result<Ipvs, Error> {
+    fn from_flags(flags: &IpvsFlags, is_mode: bool) -> Result<Ipvs, Error> {
         let duration = |flag, text: &Option<String>| parsed(flag, text.as_ref());
+        let period = duration("ipvs-sync-period", &flags.ipvs_sync_period)?;
+        if is_mode {
+            positive("ipvs-sync-period", period)?;
+        }
         Ok(Ipvs {
             scheduler: text(flags.ipvs_scheduler.as_ref()),
-            exclude_cidrs: list(flags.ipvs_exclude_cidrs.as_deref()),
+            exclude_cidrs: list(&flags.ipvs_exclude_cidrs),
             strict_arp: flags.ipvs_strict_arp.unwrap_or_default(),
-            sync_period: duration("ipvs-sync-period", &flags.ipvs_sync_period)?.unwrap_or_default(),
+            sync_period: period.unwrap_or_default(),
             min_sync_period: duration("ipvs-min-sync-period", &flags.ipvs_min_sync_period)?
                 .unwrap_or_default(),
             tcp_timeout: duration("ipvs-tcp-timeout", &flags.ipvs_tcp_timeout)?.unwrap_or_default(),
@@ -272,8 +282,9 @@ fn over<T>(field: &mut T, flag: Option<T>) {
     }
 }
 
-fn list(flag: Option<&str>) -> Vec<String> {
-    let entries = flag.unwrap_or_default().split(',').map(str::trim);
+/// Of a list that is given again each counts.
+fn list(flags: &[String]) -> Vec<String> {
+    let entries = flags.iter().flat_map(|flag| flag.split(',')).map(str::trim);
     entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
@@ -300,6 +311,16 @@ fn vmodule(text: &str) -> Result<Vec<Vmodule>, String> {
         Ok(Vmodule { file_pattern: pattern.to_owned(), verbosity })
     };
     text.split(',').filter(|text| !text.is_empty()).map(entry).collect()
+}
+
+/// Zero in a file means that nothing is said. A flag says something; if it is not given, nothing is said either.
+fn positive(flag: &'static str, period: Option<GoDuration>) -> Result<GoDuration, Error> {
+    match period {
+        Some(period) if period.is_zero() => {
+            Err(Error::Flag { flag, reason: "must be greater than zero".to_owned() })
+        }
+        period => Ok(period.unwrap_or_default()),
+    }
 }
 
 fn parsed<T: FromStr<Err = String>>(flag: &'static str, text: Option<&String>) -> Result<Option<T>, Error> {
@@ -402,9 +423,35 @@ mod tests {
             "--feature-gates=A",
             "--vmodule=x",
             "--log-json-info-buffer-size=Q",
+            "--iptables-sync-period=0",
+            "--ipvs-sync-period=0s --proxy-mode=ipvs",
+            "--config-sync-period=0",
         ] {
             let error = Configuration::from_flags(&flags(line)).unwrap_err().to_string();
             assert!(error.starts_with(line.split('=').next().unwrap()), "{error}");
         }
+        for line in [
+            "--iptables-sync-period=0 --proxy-mode=ipvs",
+            "--ipvs-sync-period=0",
+            "--iptables-min-sync-period=0",
+        ] {
+            assert!(Configuration::from_flags(&flags(line)).is_ok(), "{line} does not count");
+        }
+    }
+
+    #[test]
+    fn of_a_list_that_is_given_again_each_counts_and_of_anything_else_the_last() {
+        let given = flags(
+            "--nodeport-addresses=10.0.0.0/8 --nodeport-addresses=fd00::/8,192.0.2.0/24 --ipvs-exclude-cidrs=10.1.0.0/16 \
+             --ipvs-exclude-cidrs=10.2.0.0/16 --vmodule=a=1 --vmodule=b=2 --feature-gates=A=true,B=true --feature-gates=B=false \
+             --cluster-cidr=10.1.0.0/16 --cluster-cidr=10.2.0.0/16",
+        );
+        let read = Configuration::from_flags(&given).unwrap();
+        assert_eq!(read.node_port_addresses, ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]);
+        assert_eq!(read.ipvs.exclude_cidrs, ["10.1.0.0/16", "10.2.0.0/16"]);
+        let patterns: Vec<&str> = read.logging.vmodule.iter().map(|entry| &*entry.file_pattern).collect();
+        assert_eq!(patterns, ["a", "b"]);
+        assert_eq!(read.feature_gates, [("A".to_owned(), true), ("B".to_owned(), false)].into());
+        assert_eq!(read.cluster_cidr, "10.2.0.0/16");
     }
 }

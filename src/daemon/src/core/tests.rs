@@ -308,7 +308,7 @@ fn other_settings_are_planned_by_at_once() {
     assert_eq!((rejected(&mut core), core.due(now + SECOND) <= Some(now + SECOND)), (2, false));
     let flags = crate::cli::Flags {
         hostname_override: Some("node".into()),
-        feature_gates: Some("AllowServiceExternalIPs=false".into()),
+        feature_gates: vec!["AllowServiceExternalIPs=false".into()],
         iptables_sync_period: Some("7s".into()),
         ..crate::cli::Flags::default()
     };

@@ -265,7 +265,7 @@ fn beside_a_file_only_a_few_flags_count() {
     let flags = Flags {
         config: Some(path),
         proxy_mode: Some("ipvs".into()),
-        feature_gates: Some("Unheard=true".into()),
+        feature_gates: vec!["Unheard=true".into()],
         kubeconfig: Some("elsewhere".into()),
         hostname_override: Some("NODE-7".into()),
         master: Some("https://192.0.2.1".into()),
