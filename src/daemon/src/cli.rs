@@ -22,7 +22,7 @@ pub struct Cli {
     /// Flags of the daemon.
     #[command(flatten)]
     pub flags: Flags,
-    /// Remove what this program and kube-proxy in mode `nftables` or `ipvs` have left in the kernel, and exit. Virtual servers of
+    /// Remove what this program and kube-proxy in mode `nftables`, `ipvs` or `iptables` have left in the kernel, and exit. Virtual servers of
     /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them. With the value
     /// `ours`: remove only this program's tables, for when kube-proxy serves again.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_cleanup)]

@@ -11,8 +11,7 @@ use crate::settings::Settings;
 
 /// Removes everything, or only our tables, and says what was removed, what stays and what failed.
 pub fn cleanup(flags: &Flags, only_ours: bool) -> anyhow::Result<ExitCode> {
-    let excluded = Settings::excluded(flags)?;
-    let scope = if only_ours { Scope::ours() } else { Scope::everything(excluded) };
+    let scope = if only_ours { Scope::ours() } else { Scope::everything(Settings::excluded(flags)?) };
     let outcome = remove(&mut Live::open().context("the kernel cannot be reached")?, &scope);
     let legacy = if only_ours { Vec::new() } else { advice_on_legacy() };
     let text = describe(&outcome, &legacy);
