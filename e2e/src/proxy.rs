@@ -4,7 +4,6 @@
 //! example `kube-proxy --kubeconfig={kubeconfig} --hostname-override={node} --proxy-mode=nftables
 //! --cluster-cidr={cluster_cidr}`. Packet tests then run that, so that expectations can be held against it.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -248,22 +247,36 @@ pub fn program() -> PathBuf {
     panic!("the kubeweir program is not built: run `cargo build` first");
 }
 
-fn ours(name: &str, flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+/// The common flags that these do not replace, and these: lists that are given twice would add up.
+pub fn all_flags(mode: &str, node: &str, own: &[String]) -> Vec<String> {
+    let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+    let replaced = |flag: &String| own.iter().any(|other| name(other) == name(flag));
+    let common = common_flags(mode, node).into_iter().filter(|flag| !replaced(flag));
+    common.chain(own.iter().cloned()).collect()
+}
+
+fn ours(name: &str, flags: &[String]) -> Command {
     let mut command = Command::new(program());
-    command.arg("-v=4").args(common_flags(&mode(), name)).args(flags);
+    command.arg("-v=4").args(all_flags(&mode(), name, flags));
     command
 }
 
 /// The command line that packet tests are about, and where its files are.
 fn tested(name: &str, kubeconfig: &Path, flags: &[String]) -> (Command, TempDir) {
     let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
-    let flags = flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig));
-    let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
-    let mut command = match std::env::var("KUBEWEIR_E2E_PROXY") {
-        Ok(line) => other(&line, name, kubeconfig),
-        Err(_) => ours(name, [kubeconfig_flag]),
+    let mut flags: Vec<String> =
+        flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig)).collect();
+    let command = match std::env::var("KUBEWEIR_E2E_PROXY") {
+        Ok(line) => {
+            let mut command = other(&line, name, kubeconfig);
+            command.args(flags);
+            command
+        }
+        Err(_) => {
+            flags.push(format!("--kubeconfig={}", kubeconfig.display()));
+            ours(name, &flags)
+        }
     };
-    command.args(flags);
     (command, directory)
 }
 

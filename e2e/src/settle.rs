@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::proxy::{PATIENCE, Proxy, common_flags, filled_in, mode, program};
+use crate::proxy::{PATIENCE, Proxy, all_flags, filled_in, mode, program};
 use crate::scenario::{self, Step};
 use crate::topology::{Member, Topology};
 
@@ -44,7 +44,7 @@ pub fn wait_until_programmed(node: &Member, proxy: &Proxy, flags: &[String], obj
     let flags: Vec<String> = flags.iter().map(fill_in).collect();
     proxy.wait("everything programmed", |_| {
         let mut command = Command::new(program());
-        command.arg("diff").args(common_flags(&mode(), &node.name)).args(&flags);
+        command.arg("diff").args(all_flags(&mode(), &node.name, &flags));
         command.arg(format!("--manifests={}", manifests.path().display()));
         let mut child = node.namespace.start(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
         child.wait().unwrap().success().then_some(())

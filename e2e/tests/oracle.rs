@@ -10,7 +10,7 @@ use clap::Parser;
 use kubeweir_cluster::{Store, manifests};
 use kubeweir_daemon::cli::Cli;
 use kubeweir_daemon::settings::{ProxyMode, Settings};
-use kubeweir_e2e::proxy::{common_flags, filled_in};
+use kubeweir_e2e::proxy::{all_flags, filled_in};
 use kubeweir_e2e::scenario::{self, Row};
 use kubeweir_e2e::topology::{Network, Topology};
 use kubeweir_e2e::walk::{Fate, Judge, Place, Plans, Source, World};
@@ -80,8 +80,9 @@ impl Proxy {
     /// The scenario's flags take the way that they take in the daemon.
     fn new(mode: &str, node: &Place, flags: &[String]) -> Proxy {
         let directory = TempDir::with_prefix("kubeweir-oracle-").unwrap();
-        let flags = flags.iter().map(|flag| filled_in(flag, directory.path(), mode, Path::new("none")));
-        let words = ["kubeweir".to_owned()].into_iter().chain(common_flags(mode, &node.name)).chain(flags);
+        let fill_in = |flag: &String| filled_in(flag, directory.path(), mode, Path::new("none"));
+        let flags: Vec<String> = flags.iter().map(fill_in).collect();
+        let words = ["kubeweir".to_owned()].into_iter().chain(all_flags(mode, &node.name, &flags));
         let settings = Settings::from_flags(&Cli::try_parse_from(words).unwrap().flags).unwrap();
         let mode = Programmer::new(&settings);
         Proxy {
