@@ -92,6 +92,8 @@ impl StandIn {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let directory = TempDir::with_prefix("kubeweir-api-").unwrap();
         let acceptor = tls::acceptor(directory.path());
+        // Written once: a client that reads it while it is written would go on with half of it for a minute.
+        std::fs::write(token_file(directory.path()), TOKEN).unwrap();
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::default()),
             version: channel::Sender::new(0),
@@ -128,8 +130,7 @@ impl StandIn {
 
     fn write_kubeconfig(&self, name: &str, address: SocketAddr) -> PathBuf {
         let directory = self.directory.path();
-        let token = directory.join("token");
-        std::fs::write(&token, TOKEN).unwrap();
+        let token = token_file(directory);
         let path = directory.join(format!("{name}-{}.kubeconfig", address.port()));
         std::fs::write(&path, kubeconfig(address, &tls::ca_file(directory), &token)).unwrap();
         path
@@ -242,6 +243,10 @@ pub fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Option<Value>> =
         serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}"));
     documents.into_iter().flatten().filter(|object| !object.is_null()).collect()
+}
+
+fn token_file(directory: &Path) -> PathBuf {
+    directory.join("token")
 }
 
 fn kubeconfig(address: SocketAddr, ca: &Path, token: &Path) -> String {
