@@ -4,7 +4,7 @@ use kubeweir_daemon::configuration::Configuration;
 use serde_json::{Value, json};
 
 use crate::helm;
-use crate::objects::{arguments, containers, the};
+use crate::objects::{arguments, containers, mounted, the};
 
 const EVERYTHING: &str = "ci/everything-values.yaml";
 
@@ -51,10 +51,10 @@ fn every_value_comes_where_it_belongs() {
         assert_eq!(pod[field], values[field], "{field}");
     }
     assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], values["maxUnavailable"]);
-    assert_eq!(
-        template["metadata"]["annotations"],
-        json!({"kubeweir.io/mode": "ipvs", "example.com/note": "colon: and # hash"})
-    );
+    let mut annotations = template["metadata"]["annotations"].clone();
+    let digest = annotations.as_object_mut().unwrap().remove("checksum/kubeconfig").unwrap();
+    assert_eq!(digest.as_str().map(str::len), Some(64), "{digest}");
+    assert_eq!(annotations, json!({"kubeweir.io/mode": "ipvs", "example.com/note": "colon: and # hash"}));
     assert_eq!(
         template["metadata"]["labels"],
         json!({"app.kubernetes.io/name": "kubeweir", "example.com/team": "network"})
@@ -69,15 +69,13 @@ fn every_value_comes_where_it_belongs() {
             "{given:?}"
         );
     }
-    let data = &the(&objects, "ConfigMap")["data"];
-    let access: Value = serde_saphyr::from_str(data["kubeconfig.conf"].as_str().unwrap()).unwrap();
+    let access: Value = serde_saphyr::from_str(&mounted(&objects)["kubeconfig.conf"]).unwrap();
     assert_eq!(access["clusters"][0]["cluster"]["server"], "https://[2001:db8::1]:443");
 }
 
 #[test]
 fn the_configuration_is_what_values_say_but_for_what_is_the_charts_own() {
-    let objects = helm::rendered(EVERYTHING);
-    let text = the(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap();
+    let text = &mounted(&helm::rendered(EVERYTHING))["config.conf"];
     let decoded = Configuration::from_text(text).unwrap();
     assert_eq!(decoded.passed_over(), None);
     let Configuration { mode, client_connection, cluster_cidr, ipvs, .. } = decoded.configuration;

@@ -5,7 +5,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use gtmpl::{Context, Func, FuncError, Template, Value as Data};
 use kubeweir_e2e::api::documents;
@@ -100,7 +102,7 @@ fn scope(values: &Value) -> Value {
 }
 
 fn execute(text: &str, scope: Data) -> Result<String, String> {
-    let functions: [(&str, Func); 8] = [
+    let functions: [(&str, Func); 9] = [
         ("include", include),
         ("toYaml", to_yaml),
         ("nindent", nindent),
@@ -109,6 +111,7 @@ fn execute(text: &str, scope: Data) -> Result<String, String> {
         ("required", required),
         ("dict", dict),
         ("merge", merge),
+        ("sha256sum", sha256sum),
     ];
     let mut template = Template::default();
     template.add_funcs(&functions);
@@ -221,6 +224,17 @@ fn dict(arguments: &[Data]) -> Result<Data, FuncError> {
         _ => Err(failed("dict: a name without a value")),
     });
     Ok(Data::Map(pairs.collect::<Result<_, FuncError>>()?))
+}
+
+/// `sha256sum TEXT`: its digest, in hexadecimal digits.
+fn sha256sum(arguments: &[Data]) -> Result<Data, FuncError> {
+    let [given] = arguments else { return Err(FuncError::ExactlyXArgs("sha256sum".into(), 1)) };
+    let given = text(given)?;
+    let mut command = Command::new("sha256sum");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(given.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    said.split(' ').next().map(Data::from).ok_or_else(|| failed("no digest"))
 }
 
 /// `merge MAP MAP...`: of several values for a name the first counts, unless all are maps.

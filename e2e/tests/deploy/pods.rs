@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::helm;
-use crate::objects::{BASE, KUBEADM, all, arguments, containers, overlay, the};
+use crate::objects::{BASE, KUBEADM, all, arguments, containers, overlay, sources, the};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -30,7 +30,8 @@ fn the_main_container_has_one_capability_and_nothing_else() {
         }
         // Nothing of the host's files, and nothing to write to.
         let volumes = pod["volumes"].as_array().unwrap();
-        assert!(volumes.iter().all(|volume| volume["configMap"].is_object()), "{from}: {volumes:?}");
+        let shown = || volumes.iter().flat_map(sources);
+        assert!(shown().all(|source| source["configMap"].is_object()), "{from}: {volumes:?}");
     }
 }
 
@@ -102,7 +103,8 @@ fn in_place_of_kubeadms_own_pods_are_those_of_the_base() {
     let pod = &mut set["spec"]["template"]["spec"];
     pod["dnsPolicy"] = json!("Default");
     pod["serviceAccountName"] = name.clone();
-    pod["volumes"][0] = json!({"name": "config", "configMap": {"name": "kubeweir"}});
+    assert_eq!(pod["volumes"], json!([{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]));
+    pod["volumes"] = the(&ours, "DaemonSet")["spec"]["template"]["spec"]["volumes"].clone();
     pod["containers"][0]["name"] = name;
     for list in ["containers", "initContainers"] {
         let container = &mut pod[list][0];
