@@ -11,6 +11,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- printf "%s:%s" .Values.image.repository $tag -}}
 {{- end }}
 
+{{- define "kubeweir.mode" -}}
+{{- if not (has .Values.mode (list "nftables" "ipvs")) -}}
+{{- fail (printf "mode: %s is neither nftables nor ipvs" (.Values.mode | default "" | quote)) -}}
+{{- end -}}
+{{- .Values.mode -}}
+{{- end }}
+
 {{- define "kubeweir.kubeconfig" -}}
 {{- $host := required "apiServer.host: an address of the API server that needs no Service proxy" .Values.apiServer.host -}}
 apiVersion: v1

@@ -14,6 +14,22 @@ fn without_an_address_of_the_api_server_nothing_is_rendered() {
     assert!(refused.contains("apiServer.host"), "{refused}");
 }
 
+/// An empty one would be that of `config`, or none, and pods would be told another one than their annotation.
+#[test]
+fn a_mode_that_there_is_not_is_refused_by_its_name() {
+    let empty = [(json!(""), ""), (Value::Null, "")];
+    let unknown = [(json!("iptables"), "iptables"), (json!("IPVS"), "IPVS"), (json!(5), "5")];
+    for (mode, shown) in empty.into_iter().chain(unknown) {
+        for file in helm::values_files() {
+            let mut values = helm::values(&file);
+            values["mode"] = mode.clone();
+            let refused = helm::render(&values).expect_err(&format!("{file}: {mode}"));
+            let expected = format!("mode: {shown:?} is neither nftables nor ipvs");
+            assert!(refused.contains(&expected), "{refused}\n{expected}");
+        }
+    }
+}
+
 #[test]
 fn files_have_no_value_that_the_chart_does_not_know_and_one_has_another_for_each() {
     let defaults = helm::defaults();
