@@ -49,6 +49,9 @@ env:
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:

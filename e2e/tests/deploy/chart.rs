@@ -79,6 +79,9 @@ fn every_value_comes_where_it_belongs() {
         assert_eq!(container["image"], "registry.example:5000/mirror/kubeweir:v0.1.0-rc.1");
         assert_eq!(container["imagePullPolicy"], "Always");
         assert_eq!(container["resources"], values["resources"]);
+        let variables = container["env"].as_array().unwrap();
+        assert_eq!(variables[0]["name"], "NODE_NAME");
+        assert_eq!(json!(variables[1..]), values["env"]);
         let given = arguments(container);
         assert!(
             given.contains(&"-v=4".to_owned()) && given.contains(&"--logging-format=json".to_owned()),

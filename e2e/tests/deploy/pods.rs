@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::helm;
-use crate::objects::{BASE, KUBEADM, all, arguments, containers, overlay, sources, the};
+use crate::objects::{
+    BASE, KUBEADM, Kustomizations, all, arguments, containers, overlay, overlays, sources, the,
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -79,6 +81,22 @@ fn pods_are_on_every_node_and_in_its_network_and_are_the_last_to_go() {
         }
         // A port would be taken from the whole node, for nobody who needs its name.
         assert_eq!(main["ports"], Value::Null, "{from}");
+    }
+}
+
+/// Lines that overlays have as comments, for who builds the image.
+#[test]
+fn another_image_is_named_in_the_overlay_for_both_containers() {
+    let kustomizations = Kustomizations::new();
+    for name in overlays() {
+        let file = format!("{name}/kustomization.yaml");
+        for line in ["images:", "- name: ghcr.io", "  newName: ", "  newTag: "] {
+            kustomizations.edit(&file, &format!("\n# {line}"), &format!("\n{line}"));
+        }
+        let objects = kustomizations.build(&name);
+        let (main, first) = containers(the(&objects, "DaemonSet"));
+        let image = format!("registry.example/kubeweir:v{VERSION}");
+        assert_eq!((&main["image"], &first["image"]), (&json!(image), &json!(image)), "{name}");
     }
 }
 
