@@ -4,8 +4,8 @@
 #     cluster.sh none                        without any kube-proxy
 #     cluster.sh nftables|ipvs|iptables      with kubeadm's, in that mode, to be replaced
 #
-# Needs Docker and the network, and was not run where it was written: see README.md. IMAGE is the image's name, ARCHIVE the file that
-# has it (`make image` makes one), CLUSTER the cluster's name.
+# Needs Docker and the network, and was not run where it was written: see README.md. IMAGE is the image's name, CLUSTER the cluster's
+# name. `make image` builds what is loaded, unless ARCHIVE is a file that has the image.
 # shellcheck source=e2e/kind/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -15,8 +15,17 @@ none | nftables | ipvs | iptables) ;;
 *) fail "none, nftables, ipvs or iptables?" ;;
 esac
 
-archive=${ARCHIVE:-$root/target/image/kubeweir.tar}
-[ -f "$archive" ] || make -C "$root" image IMAGE="$image"
+archive=${ARCHIVE:-}
+if [ -z "$archive" ]; then
+    # Always: what is there may be of another version, or have another name. What has not changed is not built again.
+    make -C "$root" image IMAGE="$image"
+    archive=$(cd "$root" && realpath "${IMAGE_DIRECTORY:-$target/image}/kubeweir.tar")
+fi
+# Nodes would look for the image elsewhere, and find another one or none.
+case $(tar --extract --to-stdout --file "$archive" manifest.json) in
+*"\"$image\""*) ;;
+*) fail "$archive does not have $image" ;;
+esac
 
 cat >"$work/cluster.yaml" <<EOF
 kind: Cluster

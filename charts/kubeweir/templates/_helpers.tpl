@@ -11,6 +11,35 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- printf "%s:%s" .Values.image.repository $tag -}}
 {{- end }}
 
+{{- define "kubeweir.mode" -}}
+{{- if not (has .Values.mode (list "nftables" "ipvs")) -}}
+{{- fail (printf "mode: %s is neither nftables nor ipvs" (.Values.mode | default "" | quote)) -}}
+{{- end -}}
+{{- .Values.mode -}}
+{{- end }}
+
+{{- define "kubeweir.kubeconfig" -}}
+{{- $host := required "apiServer.host: an address of the API server that needs no Service proxy" .Values.apiServer.host -}}
+apiVersion: v1
+kind: Config
+clusters:
+- name: cluster
+  cluster:
+    server: https://{{ $host }}:{{ .Values.apiServer.port }}
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+users:
+- name: kubeweir
+  user:
+    # Of the ServiceAccount. The kubelet renews it, and it is read again then.
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+contexts:
+- name: kubeweir
+  context:
+    cluster: cluster
+    user: kubeweir
+current-context: kubeweir
+{{- end }}
+
 {{- /* Both containers read the same configuration, so that what the first prepares is what the second wants. */ -}}
 {{- define "kubeweir.container" -}}
 image: {{ include "kubeweir.image" . | quote }}
@@ -20,6 +49,9 @@ env:
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:

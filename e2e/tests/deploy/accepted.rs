@@ -3,7 +3,7 @@
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::kubectl;
 
-use crate::objects::{BASE, KUBEADM, Kustomizations, all, kustomizations, texts, the};
+use crate::objects::{BASE, KUBEADM, Kustomizations, all, kustomizations, mounted, texts, the};
 use crate::server::Server;
 
 /// What kubeadm 1.33 installs (`cmd/kubeadm/app/phases/addons/proxy/manifests.go`), as it is stored.
@@ -89,8 +89,9 @@ fn the_other_mode_replaces_pods() {
     };
     let (nftables, ipvs) = (template("nftables"), template("ipvs"));
     assert_ne!(nftables, ipvs);
-    let config = stand_in.objects("configmaps")[0]["data"]["config.conf"].clone();
-    assert!(config.as_str().unwrap().contains("mode: ipvs"), "{config}");
+    let stored = [stand_in.objects("configmaps"), stand_in.objects("daemonsets")].concat();
+    let config = &mounted(&stored)["config.conf"];
+    assert!(config.contains("mode: ipvs"), "{config}");
     assert_eq!(template("nftables"), nftables);
 }
 

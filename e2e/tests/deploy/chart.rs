@@ -4,7 +4,7 @@ use kubeweir_daemon::configuration::Configuration;
 use serde_json::{Value, json};
 
 use crate::helm;
-use crate::objects::{arguments, containers, the};
+use crate::objects::{arguments, containers, mounted, the};
 
 const EVERYTHING: &str = "ci/everything-values.yaml";
 
@@ -12,6 +12,22 @@ const EVERYTHING: &str = "ci/everything-values.yaml";
 fn without_an_address_of_the_api_server_nothing_is_rendered() {
     let refused = helm::render(&helm::defaults()).unwrap_err();
     assert!(refused.contains("apiServer.host"), "{refused}");
+}
+
+/// An empty one would be that of `config`, or none, and pods would be told another one than their annotation.
+#[test]
+fn a_mode_that_there_is_not_is_refused_by_its_name() {
+    let empty = [(json!(""), ""), (Value::Null, "")];
+    let unknown = [(json!("iptables"), "iptables"), (json!("IPVS"), "IPVS"), (json!(5), "5")];
+    for (mode, shown) in empty.into_iter().chain(unknown) {
+        for file in helm::values_files() {
+            let mut values = helm::values(&file);
+            values["mode"] = mode.clone();
+            let refused = helm::render(&values).expect_err(&format!("{file}: {mode}"));
+            let expected = format!("mode: {shown:?} is neither nftables nor ipvs");
+            assert!(refused.contains(&expected), "{refused}\n{expected}");
+        }
+    }
 }
 
 #[test]
@@ -51,10 +67,10 @@ fn every_value_comes_where_it_belongs() {
         assert_eq!(pod[field], values[field], "{field}");
     }
     assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], values["maxUnavailable"]);
-    assert_eq!(
-        template["metadata"]["annotations"],
-        json!({"kubeweir.io/mode": "ipvs", "example.com/note": "colon: and # hash"})
-    );
+    let mut annotations = template["metadata"]["annotations"].clone();
+    let digest = annotations.as_object_mut().unwrap().remove("checksum/kubeconfig").unwrap();
+    assert_eq!(digest.as_str().map(str::len), Some(64), "{digest}");
+    assert_eq!(annotations, json!({"kubeweir.io/mode": "ipvs", "example.com/note": "colon: and # hash"}));
     assert_eq!(
         template["metadata"]["labels"],
         json!({"app.kubernetes.io/name": "kubeweir", "example.com/team": "network"})
@@ -63,21 +79,22 @@ fn every_value_comes_where_it_belongs() {
         assert_eq!(container["image"], "registry.example:5000/mirror/kubeweir:v0.1.0-rc.1");
         assert_eq!(container["imagePullPolicy"], "Always");
         assert_eq!(container["resources"], values["resources"]);
+        let variables = container["env"].as_array().unwrap();
+        assert_eq!(variables[0]["name"], "NODE_NAME");
+        assert_eq!(json!(variables[1..]), values["env"]);
         let given = arguments(container);
         assert!(
             given.contains(&"-v=4".to_owned()) && given.contains(&"--logging-format=json".to_owned()),
             "{given:?}"
         );
     }
-    let data = &the(&objects, "ConfigMap")["data"];
-    let access: Value = serde_saphyr::from_str(data["kubeconfig.conf"].as_str().unwrap()).unwrap();
+    let access: Value = serde_saphyr::from_str(&mounted(&objects)["kubeconfig.conf"]).unwrap();
     assert_eq!(access["clusters"][0]["cluster"]["server"], "https://[2001:db8::1]:443");
 }
 
 #[test]
 fn the_configuration_is_what_values_say_but_for_what_is_the_charts_own() {
-    let objects = helm::rendered(EVERYTHING);
-    let text = the(&objects, "ConfigMap")["data"]["config.conf"].as_str().unwrap();
+    let text = &mounted(&helm::rendered(EVERYTHING))["config.conf"];
     let decoded = Configuration::from_text(text).unwrap();
     assert_eq!(decoded.passed_over(), None);
     let Configuration { mode, client_connection, cluster_cidr, ipvs, .. } = decoded.configuration;

@@ -10,7 +10,7 @@ use kubeweir_e2e::proxy::program;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::objects::{all, arguments, containers, the};
+use crate::objects::{all, arguments, containers, mounted, the};
 
 /// Where the configuration is mounted.
 const MOUNTED: &str = "/var/lib/kube-proxy";
@@ -33,10 +33,12 @@ fn files_and_flags_are_taken_without_a_complaint() {
                 .unwrap_or_else(|error| panic!("{from}: {error}"));
             assert_eq!(cli.flags.init_only, (container == first).then_some(true), "{from}");
         }
-        let Some(map) = objects.iter().find(|object| object["kind"] == "ConfigMap") else { continue };
-        let directory = TempDir::new().unwrap();
-        for (name, text) in map["data"].as_object().unwrap() {
-            fs::write(directory.path().join(name), text.as_str().unwrap()).unwrap();
+        if !objects.iter().any(|object| object["kind"] == "ConfigMap") {
+            continue;
+        }
+        let (files, directory) = (mounted(&objects), TempDir::new().unwrap());
+        for (name, text) in &files {
+            fs::write(directory.path().join(name), text).unwrap();
         }
         let to = directory.path().join("effective");
         let mut command = Command::new(program());
@@ -45,8 +47,7 @@ fn files_and_flags_are_taken_without_a_complaint() {
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         let written = format!("kubeweir: wrote the configuration to {}\n", to.display());
         assert_eq!((output.status.code(), said), (Some(0), written), "{from}: nothing else is said");
-        let text = map["data"]["config.conf"].as_str().unwrap();
-        assert_eq!(Configuration::from_text(text).unwrap().passed_over(), None, "{from}");
+        assert_eq!(Configuration::from_text(&files["config.conf"]).unwrap().passed_over(), None, "{from}");
         let effective: Value = serde_saphyr::from_str(&fs::read_to_string(to).unwrap()).unwrap();
         assert_eq!(effective["hostnameOverride"], "node-1", "{from}");
         assert_eq!(

@@ -2,14 +2,15 @@
 //!
 //! Fields that are not there are an error here, where Helm takes them for nothing.
 
+mod functions;
+
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use gtmpl::{Context, Func, FuncError, Template, Value as Data};
+use gtmpl::{Context, Template, Value as Data};
 use kubeweir_e2e::api::documents;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::objects::{names_in, root};
 
@@ -82,7 +83,7 @@ pub(crate) fn render(values: &Value) -> Result<String, String> {
     let read = |name: &String| fs::read_to_string(chart().join("templates").join(name)).unwrap();
     let (helpers, templates): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.starts_with('_'));
     HELPERS.set(helpers.into_iter().map(read).collect());
-    let scope = data(&scope(values));
+    let scope = functions::data(&scope(values));
     let texts = templates
         .into_iter()
         .map(|name| execute(&read(name), scope.clone()).map_err(|error| format!("{name}: {error}")));
@@ -100,143 +101,10 @@ fn scope(values: &Value) -> Value {
 }
 
 fn execute(text: &str, scope: Data) -> Result<String, String> {
-    let functions: [(&str, Func); 8] = [
-        ("include", include),
-        ("toYaml", to_yaml),
-        ("nindent", nindent),
-        ("quote", quote),
-        ("default", default),
-        ("required", required),
-        ("dict", dict),
-        ("merge", merge),
-    ];
     let mut template = Template::default();
-    template.add_funcs(&functions);
+    template.add_funcs(&functions::ALL);
     template
         .parse(HELPERS.with_borrow(|helpers| format!("{helpers}{text}")))
         .map_err(|error| error.to_string())?;
     template.render(&Context::from(scope)).map_err(|error| error.to_string())
-}
-
-fn data(value: &Value) -> Data {
-    match value {
-        Value::Null => Data::Nil,
-        Value::Bool(value) => (*value).into(),
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => number.into(),
-            None => number.as_f64().unwrap().into(),
-        },
-        Value::String(text) => text.into(),
-        Value::Array(items) => Data::Array(items.iter().map(data).collect()),
-        Value::Object(fields) => {
-            Data::Object(fields.iter().map(|(name, value)| (name.clone(), data(value))).collect())
-        }
-    }
-}
-
-fn value(data: &Data) -> Result<Value, FuncError> {
-    Ok(match data {
-        Data::Nil | Data::NoValue => Value::Null,
-        Data::Bool(value) => (*value).into(),
-        Data::Number(number) => match number.as_i64() {
-            Some(number) => number.into(),
-            None => number.as_f64().into(),
-        },
-        Data::String(text) => text.clone().into(),
-        Data::Array(items) => items.iter().map(value).collect::<Result<Vec<_>, _>>()?.into(),
-        Data::Object(fields) | Data::Map(fields) => {
-            let fields = fields.iter().map(|(name, field)| Ok((name.clone(), value(field)?)));
-            fields.collect::<Result<Map<_, _>, FuncError>>()?.into()
-        }
-        Data::Function(_) => return Err(failed("a function is no value")),
-    })
-}
-
-fn failed(why: impl Into<String>) -> FuncError {
-    FuncError::Generic(why.into())
-}
-
-fn text(data: &Data) -> Result<&str, FuncError> {
-    match data {
-        Data::String(text) => Ok(text),
-        other => Err(failed(format!("{other:?} is no text"))),
-    }
-}
-
-fn number(data: &Data) -> Result<usize, FuncError> {
-    let number = value(data)?.as_u64().ok_or_else(|| failed("not a number"))?;
-    usize::try_from(number).map_err(|_| failed("too large"))
-}
-
-fn fields(data: &Data) -> Result<&HashMap<String, Data>, FuncError> {
-    match data {
-        Data::Object(fields) | Data::Map(fields) => Ok(fields),
-        other => Err(failed(format!("{other:?} is no map"))),
-    }
-}
-
-/// `include NAME SCOPE`: what a named template says.
-fn include(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [name, scope] = arguments else { return Err(FuncError::ExactlyXArgs("include".into(), 2)) };
-    let call = format!("{{{{ template {:?} . }}}}", text(name)?);
-    // Around the named templates there is nothing but empty lines, which are not theirs.
-    let before = execute("", scope.clone()).map_err(failed)?;
-    let all = execute(&call, scope.clone()).map_err(failed)?;
-    all.strip_prefix(&before).map(Data::from).ok_or_else(|| failed("helpers that say something themselves"))
-}
-
-fn to_yaml(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [data] = arguments else { return Err(FuncError::ExactlyXArgs("toYaml".into(), 1)) };
-    let text = serde_saphyr::to_string(&value(data)?).map_err(|error| failed(error.to_string()))?;
-    Ok(text.trim_end_matches('\n').into())
-}
-
-/// `nindent COLUMNS TEXT`: on lines of its own, moved to the right.
-fn nindent(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [columns, moved] = arguments else { return Err(FuncError::ExactlyXArgs("nindent".into(), 2)) };
-    let margin = " ".repeat(number(columns)?);
-    Ok(format!("\n{margin}{}", text(moved)?.replace('\n', &format!("\n{margin}"))).into())
-}
-
-fn quote(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [quoted] = arguments else { return Err(FuncError::ExactlyXArgs("quote".into(), 1)) };
-    Ok(format!("{:?}", text(quoted)?).into())
-}
-
-/// `default OTHER GIVEN`: the first where the second is empty.
-fn default(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [other, given] = arguments else { return Err(FuncError::ExactlyXArgs("default".into(), 2)) };
-    Ok(if text(given)?.is_empty() { other.clone() } else { given.clone() })
-}
-
-/// `required MESSAGE GIVEN`: the second, which must not be empty.
-fn required(arguments: &[Data]) -> Result<Data, FuncError> {
-    let [message, given] = arguments else { return Err(FuncError::ExactlyXArgs("required".into(), 2)) };
-    if text(given)?.is_empty() { Err(failed(text(message)?)) } else { Ok(given.clone()) }
-}
-
-fn dict(arguments: &[Data]) -> Result<Data, FuncError> {
-    let pairs = arguments.chunks(2).map(|pair| match pair {
-        [name, value] => Ok((text(name)?.to_owned(), value.clone())),
-        _ => Err(failed("dict: a name without a value")),
-    });
-    Ok(Data::Map(pairs.collect::<Result<_, FuncError>>()?))
-}
-
-/// `merge MAP MAP...`: of several values for a name the first counts, unless all are maps.
-fn merge(arguments: &[Data]) -> Result<Data, FuncError> {
-    let mut merged = HashMap::new();
-    for map in arguments {
-        for (name, value) in fields(map)? {
-            let value = match merged.get(name) {
-                Some(before) if fields(before).is_ok() && fields(value).is_ok() => {
-                    merge(&[Data::clone(before), value.clone()])?
-                }
-                Some(before) => before.clone(),
-                None => value.clone(),
-            };
-            merged.insert(name.clone(), value);
-        }
-    }
-    Ok(Data::Map(merged))
 }

@@ -7,6 +7,7 @@ mod helm;
 mod objects;
 mod pods;
 mod refused;
+mod replaced;
 mod rights;
 mod same;
 mod server;

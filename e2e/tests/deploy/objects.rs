@@ -1,5 +1,6 @@
 //! Objects as `kubectl kustomize` and the chart make them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,16 @@ pub(crate) fn overlays() -> Vec<String> {
     kustomizations().into_iter().filter(|name| name != BASE).collect()
 }
 
+/// What `kubectl` knows by itself since 1.21.
+const NAMES: &str = "
+nameReference:
+- kind: ConfigMap
+  version: v1
+  fieldSpecs: [{kind: DaemonSet, path: spec/template/spec/volumes/projected/sources/configMap/name}]
+";
+
 /// The directories of all kustomizations, so that this `kubectl` understands them: before 1.21 directories among resources went by
-/// another name.
+/// another name, and names of `ConfigMaps` were not looked for everywhere.
 pub(crate) struct Kustomizations {
     directory: TempDir,
 }
@@ -49,23 +58,39 @@ pub(crate) struct Kustomizations {
 impl Kustomizations {
     pub(crate) fn new() -> Kustomizations {
         let directory = TempDir::new().unwrap();
-        let is_old = kubectl::minor() < 21;
         for name in kustomizations() {
             let (from, to) = (root().join("manifests").join(&name), directory.path().join(&name));
             fs::create_dir(&to).unwrap();
             for file in names_in(&from) {
-                let mut text = fs::read_to_string(from.join(&file)).unwrap();
-                if is_old && file == "kustomization.yaml" {
-                    text = text.replace("\nresources:\n- ../", "\nbases:\n- ../");
-                }
-                fs::write(to.join(file), text).unwrap();
+                fs::copy(from.join(&file), to.join(&file)).unwrap();
             }
         }
-        Kustomizations { directory }
+        let kustomizations = Kustomizations { directory };
+        if kubectl::minor() < 21 {
+            kustomizations.age();
+        }
+        kustomizations
+    }
+
+    fn age(&self) {
+        for name in overlays().iter().filter(|name| *name != KUBEADM) {
+            self.edit(&format!("{name}/kustomization.yaml"), "\nresources:\n- ../", "\nbases:\n- ../");
+        }
+        fs::write(self.path("base/names.yaml"), NAMES).unwrap();
+        let and = "\nconfigurations: [names.yaml]\nresources:\n";
+        self.edit("base/kustomization.yaml", "\nresources:\n", and);
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
+    }
+
+    /// Changes a file, as an operator does.
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.path(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replace(from, to)).unwrap();
     }
 
     pub(crate) fn build(&self, name: &str) -> Vec<Value> {
@@ -121,4 +146,25 @@ pub(crate) fn containers(set: &Value) -> (&Value, &Value) {
         &pod[list][0]
     };
     (only("containers"), only("initContainers"))
+}
+
+/// Files that pods find beside their configuration, with what they hold: all of their volume is among the objects.
+pub(crate) fn mounted(objects: &[Value]) -> BTreeMap<String, String> {
+    let volumes = &the(objects, "DaemonSet")["spec"]["template"]["spec"]["volumes"];
+    assert_eq!(volumes.as_array().map(Vec::len), Some(1), "{volumes}");
+    let mut files = BTreeMap::new();
+    for name in sources(&volumes[0]).iter().map(|source| &source["configMap"]["name"]) {
+        let is_it = |object: &&Value| object["kind"] == "ConfigMap" && object["metadata"]["name"] == *name;
+        let map = objects.iter().find(is_it).unwrap_or_else(|| panic!("no ConfigMap {name}"));
+        for (file, text) in map["data"].as_object().unwrap() {
+            let before = files.insert(file.clone(), text.as_str().unwrap().to_owned());
+            assert_eq!(before, None, "{file} is there twice");
+        }
+    }
+    files
+}
+
+/// What a volume shows, one or more.
+pub(crate) fn sources(volume: &Value) -> &[Value] {
+    volume["projected"]["sources"].as_array().map_or(std::slice::from_ref(volume), Vec::as_slice)
 }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::helm;
-use crate::objects::{BASE, KUBEADM, all, arguments, containers, overlay, the};
+use crate::objects::{
+    BASE, KUBEADM, Kustomizations, all, arguments, containers, overlay, overlays, sources, the,
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -30,7 +32,8 @@ fn the_main_container_has_one_capability_and_nothing_else() {
         }
         // Nothing of the host's files, and nothing to write to.
         let volumes = pod["volumes"].as_array().unwrap();
-        assert!(volumes.iter().all(|volume| volume["configMap"].is_object()), "{from}: {volumes:?}");
+        let shown = || volumes.iter().flat_map(sources);
+        assert!(shown().all(|source| source["configMap"].is_object()), "{from}: {volumes:?}");
     }
 }
 
@@ -81,6 +84,22 @@ fn pods_are_on_every_node_and_in_its_network_and_are_the_last_to_go() {
     }
 }
 
+/// Lines that overlays have as comments, for who builds the image.
+#[test]
+fn another_image_is_named_in_the_overlay_for_both_containers() {
+    let kustomizations = Kustomizations::new();
+    for name in overlays() {
+        let file = format!("{name}/kustomization.yaml");
+        for line in ["images:", "- name: ghcr.io", "  newName: ", "  newTag: "] {
+            kustomizations.edit(&file, &format!("\n# {line}"), &format!("\n{line}"));
+        }
+        let objects = kustomizations.build(&name);
+        let (main, first) = containers(the(&objects, "DaemonSet"));
+        let image = format!("registry.example/kubeweir:v{VERSION}");
+        assert_eq!((&main["image"], &first["image"]), (&json!(image), &json!(image)), "{name}");
+    }
+}
+
 #[test]
 fn the_chart_has_the_version_of_the_program() {
     let metadata = helm::metadata();
@@ -102,7 +121,8 @@ fn in_place_of_kubeadms_own_pods_are_those_of_the_base() {
     let pod = &mut set["spec"]["template"]["spec"];
     pod["dnsPolicy"] = json!("Default");
     pod["serviceAccountName"] = name.clone();
-    pod["volumes"][0] = json!({"name": "config", "configMap": {"name": "kubeweir"}});
+    assert_eq!(pod["volumes"], json!([{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}]));
+    pod["volumes"] = the(&ours, "DaemonSet")["spec"]["template"]["spec"]["volumes"].clone();
     pod["containers"][0]["name"] = name;
     for list in ["containers", "initContainers"] {
         let container = &mut pod[list][0];

@@ -71,7 +71,7 @@ fn mistakes_are_refused_with_the_words_of_an_api_server() {
         ("ClusterRole", "/rules/0/verbs".to_owned(), json!([]), "422 ClusterRole.rbac.authorization.k8s.io \"kubeweir\" is invalid: rules[0].verbs: Required value".to_owned()),
         ("ServiceAccount", "/metadata/name".to_owned(), json!(null), "422 ".to_owned()),
     ] {
-        let mut wrong = the(&objects, kind).clone();
+        let mut wrong = objects.iter().find(|object| object["kind"] == kind).unwrap().clone();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         wrong.pointer_mut(parent).unwrap()[field] = value;
         let refusal = server.create(&wrong).expect_err(&pointer);

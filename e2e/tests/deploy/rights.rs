@@ -1,7 +1,7 @@
 //! A pod as the objects describe it, against a server that grants what their roles grant: all works, nothing is refused, and
 //! nothing is granted that is not used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -9,14 +9,16 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeweir_cluster::{Store, api};
 use kubeweir_e2e::api::{Right, StandIn, documents};
 use kubeweir_e2e::proxy::{HEALTH, Proxy};
+use kubeweir_e2e::volume::Volume;
 use kubeweir_playground::Namespace;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::configuration::filled_in;
-use crate::objects::{KUBEADM, containers, overlay, overlays, the};
+use crate::objects::{KUBEADM, containers, mounted, overlay, overlays, the};
 
+/// The file that pods follow.
+const CONFIG: &str = "config.conf";
 /// A Service with an endpoint, and one that wants its address, which is an Event about it.
 const CLUSTER: &str = "
 apiVersion: v1
@@ -137,7 +139,7 @@ struct Pod {
     stand_in: StandIn,
     node: Namespace,
     proxy: Proxy,
-    _mounted: TempDir,
+    mounted: Volume,
 }
 
 impl Pod {
@@ -147,11 +149,11 @@ impl Pod {
         stand_in.authorize_by(std::slice::from_ref(role));
         prepare(&stand_in);
         let access = fs::read_to_string(stand_in.listen_in(&node)).unwrap();
-        let mounted = mount(the(objects, "ConfigMap"), &serde_saphyr::from_str(&access).unwrap());
+        let mounted = mount(&mounted(objects), &serde_saphyr::from_str(&access).unwrap());
         let (main, first) = containers(the(objects, "DaemonSet"));
         let fill = |container| filled_in(container, mounted.path().to_str().unwrap());
         let proxy = Proxy::in_pod(&node, &fill(first), &fill(main));
-        Pod { stand_in, node, proxy, _mounted: mounted }
+        Pod { stand_in, node, proxy, mounted }
     }
 
     fn works(&self) {
@@ -178,21 +180,20 @@ impl Pod {
     }
 }
 
-/// The files of a `ConfigMap`, with the places of what is in a pod, and of the server, as they are here.
-fn mount(map: &Value, access: &Value) -> TempDir {
-    let directory = TempDir::new().unwrap();
+/// A volume with these files, with the places of what is in a pod, and of the server, as they are here.
+fn mount(files: &BTreeMap<String, String>, access: &Value) -> Volume {
+    let volume = Volume::empty(CONFIG);
     let cluster = &access["clusters"][0]["cluster"];
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let account = "/var/run/secrets/kubernetes.io/serviceaccount";
-    for (name, content) in map["data"].as_object().unwrap() {
-        let content = text(content)
-            .replace("https://api-server.invalid:6443", &text(&cluster["server"]))
-            .replace(&format!("{account}/ca.crt"), &text(&cluster["certificate-authority"]))
-            .replace(&format!("{account}/token"), &text(&access["users"][0]["user"]["tokenFile"]))
-            .replace("/var/lib/kube-proxy", directory.path().to_str().unwrap());
-        fs::write(directory.path().join(name), content).unwrap();
-    }
-    directory
+    let kubeconfig = files["kubeconfig.conf"]
+        .replace("https://api-server.invalid:6443", &text(&cluster["server"]))
+        .replace(&format!("{account}/ca.crt"), &text(&cluster["certificate-authority"]))
+        .replace(&format!("{account}/token"), &text(&access["users"][0]["user"]["tokenFile"]));
+    let config = files[CONFIG].replace("/var/lib/kube-proxy", volume.path().to_str().unwrap());
+    let volume = volume.with("kubeconfig.conf", &kubeconfig);
+    volume.put(&config);
+    volume
 }
 
 fn status(proxy: &Proxy, container: &Value, probe: &str) -> u16 {
@@ -307,6 +308,20 @@ fn what_a_role_lacks_is_denied_and_what_it_has_too_much_is_not_used() {
         unused.contains(&right("", "nodes", "get")) && unused.contains(&right("", "services", "get")),
         "{unused:?}"
     );
+}
+
+/// In the one directory where the kubeconfig is too, whichever `ConfigMaps` they are from.
+#[test]
+fn the_configuration_that_pods_mount_is_followed() {
+    for name in ["nftables", KUBEADM] {
+        let objects = installed(name);
+        let pod = Pod::start(&objects, role(&objects), |_| {});
+        pod.works();
+        let text = fs::read_to_string(pod.mounted.file()).unwrap();
+        let prefixes = text.lines().find(|line| line.starts_with("clusterCIDR: ")).unwrap();
+        pod.mounted.put(&text.replace(prefixes, "clusterCIDR: 10.9.0.0/16"));
+        pod.proxy.wait_for_log("the configuration changed and is in force");
+    }
 }
 
 /// As long as the API server says nothing, nobody is to start the pod anew, and nobody to send it anything.

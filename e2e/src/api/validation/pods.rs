@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, Probe, SecurityContext, Toleration, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, PodSpec, Probe, SecurityContext, Toleration, Volume, VolumeProjection,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{Complaints, REQUIRED, is_label, is_name};
 
@@ -94,8 +96,21 @@ fn volumes<'a>(volumes: &'a [Volume], c: &mut Complaints) -> BTreeSet<&'a str> {
         let sources = json!(volume).as_object().map_or(0, |fields| fields.len() - 1);
         c.unless(sources >= 1, &at, "Required value: must specify a volume type");
         c.unless(sources <= 1, &at, "Forbidden: may not specify more than 1 volume type");
+        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for (number, source) in projected.enumerate() {
+            self::source(source, &format!("{at}.projected.sources[{number}]"), c);
+        }
     }
     names
+}
+
+/// What one directory shows beside other things.
+fn source(source: &VolumeProjection, at: &str, c: &mut Complaints) {
+    let sources = json!(source).as_object().map_or(0, Map::len);
+    c.unless(sources >= 1, at, "Required value: must specify a source");
+    c.unless(sources <= 1, at, "Forbidden: may not specify more than 1 volume type per source");
+    let name = source.config_map.as_ref().map(|map| map.name.as_str());
+    c.unless(name != Some(""), &format!("{at}.configMap.name"), REQUIRED);
 }
 
 fn container(container: &Container, at: &str, volumes: &BTreeSet<&str>, c: &mut Complaints) {
@@ -263,6 +278,16 @@ mod tests {
                 "containers[0].livenessProbe: Required value: must specify one handler type",
             ),
             ("/volumes/0", json!({"name": "v"}), "volumes[0]: Required value: must specify a volume type"),
+            (
+                "/volumes/0",
+                json!({"name": "v", "projected": {"sources": [{"configMap": {"name": "m"}}, {"configMap": {}}]}}),
+                "volumes[0].projected.sources[1].configMap.name: Required value",
+            ),
+            (
+                "/volumes/0",
+                json!({"name": "v", "projected": {"sources": [{}]}}),
+                "volumes[0].projected.sources[0]: Required value: must specify a source",
+            ),
             (
                 "/tolerations/0/operator",
                 json!("Equal"),

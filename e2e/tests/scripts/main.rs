@@ -1,14 +1,18 @@
 //! Shell scripts: `shellcheck` has nothing to say about any, and those that cannot be run here say so and name what exists.
 
+mod conformance;
+mod kind;
+mod stage;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What upstream tests, in our words.
-const NAMES: &str = include_str!("../upstream-tests.txt");
+const NAMES: &str = include_str!("../../upstream-tests.txt");
 /// Which of it the scripts for kind run, by upstream's names.
-const CHOSEN: &str = include_str!("../kind/tests.txt");
+const CHOSEN: &str = include_str!("../../kind/tests.txt");
 /// What scripts say that need what a test must not: Docker, and the network.
 const NOT_RUN: &str = "Needs Docker and the network, and was not run where it was written";
 
@@ -82,6 +86,10 @@ fn tests_that_the_scripts_run_are_upstreams_each_once() {
     for (ours, upstreams) in chosen() {
         assert!(ours.starts_with("e2e ") && known.contains(ours), "upstream-tests.txt has no {ours}");
         assert!(upstreams.starts_with("[sig-network] ") && !upstreams.contains(" = "), "{upstreams}");
+        assert!(
+            !upstreams.contains(['<', '>', '&', '"', '\'']),
+            "written otherwise in a report: {upstreams}"
+        );
         assert!(seen.insert(upstreams), "{upstreams} is there twice");
     }
     assert!(seen.iter().any(|name| name.ends_with("[Conformance]")));
