@@ -4,11 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tower::{Layer, Service};
 
@@ -19,11 +21,28 @@ struct Kind {
     host: Arc<str>,
 }
 
-/// Counts requests by the status of their answers. Cheap to clone. A watch is counted when it begins. What the client repeats
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Timed {
+    verb: String,
+    host: Arc<str>,
+}
+
+/// Upper bounds in seconds (`k8s.io/component-base/metrics/prometheus/restclient`).
+const BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+
+/// Counts requests by the status of their answers, and times those that are no watches until their answer begins. Cheap to clone. A watch is counted when it begins. What the client repeats
 /// by itself after an answer of 5xx is one request, with the last answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Requests {
     answers: Family<Kind, Counter>,
+    durations: Family<Timed, Histogram>,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        Requests { answers: Family::default(), durations }
+    }
 }
 
 /// Counts the requests to one server.
@@ -45,6 +64,8 @@ impl Requests {
     pub fn register(&self, registry: &mut Registry) {
         let help = "Requests to the API server, by status code, method and host";
         registry.register("rest_client_requests", help, self.answers.clone());
+        let help = "Seconds until the API server answered, by verb and host; without watches";
+        registry.register("rest_client_request_duration_seconds", help, self.durations.clone());
     }
 
     /// Counts those to a server: requests themselves do not name it as yet.
@@ -54,6 +75,11 @@ impl Requests {
 }
 
 impl Counting {
+    fn took(&self, verb: String, time: Duration) {
+        let timed = Timed { verb, host: Arc::clone(&self.host) };
+        self.requests.durations.get_or_create(&timed).observe(time.as_secs_f64());
+    }
+
     fn answered(&self, code: String, method: String) {
         let kind = Kind { code, method, host: Arc::clone(&self.host) };
         self.requests.answers.get_or_create(&kind).inc();
@@ -84,14 +110,42 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let counting = self.counting.clone();
         let method = request.method().to_string();
+        let timed = (!is_watch(request.uri())).then(Instant::now);
         let answer = self.client.call(request);
         Box::pin(async move {
             let answer = answer.await;
             // As client-go has it where there is no answer.
             let code =
                 answer.as_ref().map_or_else(|_| "<error>".to_owned(), |a| a.status().as_u16().to_string());
+            if let Some(begun) = timed {
+                counting.took(method.clone(), begun.elapsed());
+            }
             counting.answered(code, method);
             answer
         })
+    }
+}
+
+/// Its answer begins at once and ends whenever.
+fn is_watch(uri: &Uri) -> bool {
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|part| part.starts_with("watch=") && part != "watch=false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_told_from_other_requests() {
+        for (uri, watch) in [
+            ("/api/v1/services?watch=true&allowWatchBookmarks=true", true),
+            ("/api/v1/services?limit=500&watch=1", true),
+            ("/api/v1/services?watch=false", false),
+            ("/api/v1/watchers?limit=500", false),
+            ("/api/v1/services", false),
+        ] {
+            assert_eq!(is_watch(&uri.parse().unwrap()), watch, "{uri}");
+        }
     }
 }
