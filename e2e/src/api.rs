@@ -64,6 +64,7 @@ pub(crate) struct Faults {
     refuse_streaming: bool,
     hold: Option<&'static str>,
     forbid: Option<&'static str>,
+    withheld: Option<(&'static str, u16)>,
     unavailable: bool,
     guard: rights::Guard,
     requests: Vec<String>,
@@ -210,6 +211,16 @@ impl StandIn {
     /// Lets everybody change everything again.
     pub fn permit(&self) {
         self.shared.faults().forbid = None;
+    }
+
+    /// Answers this status, 403 or 404, to whoever asks for objects of one kind, as a server that does not grant or not have it.
+    pub fn withhold(&self, plural: &'static str, code: u16) {
+        self.shared.faults().withheld = Some((plural, code));
+    }
+
+    /// Has and grants all kinds again.
+    pub fn offer(&self) {
+        self.shared.faults().withheld = None;
     }
 
     /// Grants nothing from now on but what rules of these `ClusterRole`s grant.

@@ -6,7 +6,7 @@
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
 //! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests
 //! under other kernels), [`volume`] (a ConfigMap that is
-//! mounted), [`kubectl`] (a witness).
+//! mounted), [`metrics`] (all of them, as recorded), [`kubectl`] (a witness).
 //!
 //! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
@@ -22,6 +22,7 @@ pub mod generate;
 pub mod guest;
 pub mod http;
 pub mod kubectl;
+pub mod metrics;
 pub mod offload;
 pub mod owner;
 pub mod proxy;

@@ -1,4 +1,4 @@
-//! Somebody who keeps our table to themselves, so that nothing can be programmed.
+//! Somebody who keeps a table to themselves, ours for example, so that nothing can be programmed.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -10,20 +10,24 @@ use crate::proxy::PATIENCE;
 /// Flags with which a change has waited too long soon, but not because this machine is busy.
 pub const IMPATIENT: [&str; 2] = ["--iptables-sync-period=1s", "--iptables-min-sync-period=1ms"];
 
-/// Takes the place of a table of ours, whether it is there or not.
-const TAKE: &str =
-    "add table ip kubeweir; delete table ip kubeweir; add table ip kubeweir { flags owner; }\n";
-
-/// A process that owns our table: every commit fails until it goes, and the table with it.
+/// A process that owns a table: every commit that touches it fails until it goes, and the table with it.
 pub struct Owner(Child);
 
 impl Owner {
     /// Takes the table `ip kubeweir` of a network namespace, and what is in it with it.
     pub fn of_our_table(node: &Namespace) -> Owner {
+        Owner::of(node, "kubeweir")
+    }
+
+    /// Takes the IPv4 table of this name, whether it is there or not.
+    pub fn of(node: &Namespace, table: &str) -> Owner {
+        let take = format!(
+            "add table ip {table}; delete table ip {table}; add table ip {table} {{ flags owner; }}\n"
+        );
         let mut command = Command::new("nft");
         let child = node.start(command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null())).unwrap();
         let mut owner = Owner(child);
-        owner.0.stdin.as_mut().unwrap().write_all(TAKE.as_bytes()).unwrap();
+        owner.0.stdin.as_mut().unwrap().write_all(take.as_bytes()).unwrap();
         let begun = std::time::Instant::now();
         while !ruleset(node).contains("flags owner") {
             assert!(owner.0.try_wait().unwrap().is_none(), "nft has ended");

@@ -1,6 +1,7 @@
 //! Proxies that have nothing but `CAP_NET_ADMIN`, as in our pods: first everything that takes privileges, by `--init-only`, then
 //! the proxy, confined. That the packet tables hold so is shown by `packets`, over routed networks.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -41,7 +42,7 @@ fn start(node: &Member, api: &StandIn, scenario: &Scenario) -> Proxy {
 }
 
 fn open_to_all(directory: &Path) {
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Without the rights that it takes, the first container ends and says all that it could not set.
@@ -97,9 +98,9 @@ const TIMEOUTS: [(&str, u32); 2] = [("udp_timeout", 777), ("tcp_timeout_close_wa
 fn conntrack(node: &Namespace, name: &str, value: Option<u32>) -> String {
     let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
     let was = node.run(|| {
-        let was = std::fs::read_to_string(&path).unwrap();
+        let was = fs::read_to_string(&path).unwrap();
         if let Some(value) = value {
-            std::fs::write(&path, value.to_string()).unwrap();
+            fs::write(&path, value.to_string()).unwrap();
         }
         was
     });
@@ -128,6 +129,82 @@ fn the_first_container_prepares_and_removes_nothing() {
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && said.contains("the host is prepared"), "{said}");
     assert_eq!(nft(&["list", "ruleset"]), before);
-    let set = node.run(|| std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_udp_timeout"));
+    let set = node.run(|| fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_udp_timeout"));
     assert_eq!(set.unwrap().unwrap(), "777\n");
+}
+
+/// What a process that may not set its score says.
+const STAYS: &str = "oomScoreAdj cannot be set and stays as it is";
+
+fn score(process: &str) -> i32 {
+    fs::read_to_string(format!("/proc/{process}/oom_score_adj")).unwrap().trim().parse().unwrap()
+}
+
+/// Whether processes of this test may lower theirs (`CAP_SYS_RESOURCE`): in containers they often may not.
+fn may_lower() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(set.trim(), 16).unwrap() & (1 << 24) != 0
+}
+
+/// Waits until a proxy has this score, and goes on.
+fn wait_for_score(proxy: &Proxy, wanted: i32) {
+    proxy.wait(&format!("a score of {wanted}"), |proxy| {
+        (score(&proxy.id().to_string()) == wanted).then_some(())
+    });
+    proxy.wait_for_log("synced everything");
+}
+
+/// Raising it takes no right.
+#[test]
+fn who_is_ended_first_when_memory_runs_out_is_as_configured() {
+    let (node, manifests) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
+    let file = manifests.path().join("config.conf");
+    let text =
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\noomScoreAdj: 250\n";
+    fs::write(&file, format!("{text}mode: {}\n", mode())).unwrap();
+    let objects = format!("--manifests={}", manifests.path().join("objects").display());
+    fs::create_dir(manifests.path().join("objects")).unwrap();
+    let config = format!("--config={}", file.display());
+    let mode = format!("--proxy-mode={}", mode());
+    for (flag, wanted) in [(&config, 250), (&"--oom-score-adj=300".to_owned(), 300), (&mode, -999)] {
+        let arguments = [flag, &mode, &objects].map(Clone::clone);
+        let arguments = [&arguments[..], &["--hostname-override=node-1".to_owned()]].concat();
+        let proxy = Proxy::exactly(&node, &arguments);
+        if wanted >= 0 || may_lower() {
+            wait_for_score(&proxy, wanted);
+            assert!(!proxy.log().contains(STAYS), "{}", proxy.log());
+        } else {
+            proxy.wait_for_log(&format!("{STAYS} wanted={wanted} current=\"{}\"", score("self")));
+            wait_for_score(&proxy, score("self"));
+        }
+    }
+}
+
+#[test]
+fn a_score_that_may_not_be_set_stays_which_is_said_and_no_trouble() {
+    let (node, manifests) = (Namespace::new("node").unwrap(), TempDir::new().unwrap());
+    let objects = format!("--manifests={}", manifests.path().display());
+    let before = score("self");
+    let says = |proxy: &Proxy, why: &str| {
+        proxy.wait_for_log(&format!("{STAYS} wanted=-999 current=\"{before}\""));
+        assert!(proxy.log().contains(why), "{}", proxy.log());
+        wait_for_score(proxy, before);
+        assert_eq!(proxy.log().matches(STAYS).count(), 1);
+    };
+    // As in our pods; then with everything but the right to do this.
+    let confined = |flags: Vec<String>| Proxy::confined(&node, &Ours { flags, name: "node-1" }, User::Root);
+    says(&confined(vec![objects.clone()]), "Read-only file system");
+    let unprivileged = |flag: &str| {
+        let mut command = Command::new("setpriv");
+        command.arg("--bounding-set=-sys_resource").arg(program()).args(common_flags(&mode(), "node-1"));
+        Proxy::of(&node, command.args(["-v=4", &objects, flag]))
+    };
+    says(&unprivileged("--oom-score-adj=-999"), "Permission denied");
+    let more = (before + 1).min(1000);
+    wait_for_score(&unprivileged(&format!("--oom-score-adj={more}")), more);
+    // What is already so, as where the kubelet has seen to it, needs no right.
+    let proxy = confined(vec![objects.clone(), format!("--oom-score-adj={before}")]);
+    wait_for_score(&proxy, before);
+    assert!(!proxy.log().contains("oom_score_adj cannot be set"), "{}", proxy.log());
 }

@@ -375,7 +375,7 @@ fn metrics_have_the_names_of_kube_proxy() {
         "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"16.384\",ip_family=\"IPv6\"}",
         "kubeproxy_sync_full_proxy_rules_duration_seconds_count",
         "kubeproxy_sync_partial_proxy_rules_duration_seconds_count",
-        "kubeproxy_network_programming_duration_seconds_bucket{le=\"300.0\",ip_family=\"IPv4\"}",
+        "kubeproxy_network_programming_duration_seconds_bucket{le=\"300\",ip_family=\"IPv4\"}",
         "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}",
         "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv6\"}",
         "kubeproxy_sync_proxy_rules_endpoint_changes_total 1",

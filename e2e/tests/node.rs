@@ -1,6 +1,7 @@
 //! The Node comes, changes and goes, so does the configuration, and the API server is away for a while: traffic goes on. Real packets: connections that are held
 //! open, and clients that make new ones without a pause.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -368,6 +369,60 @@ fn traffic_goes_on_when_the_configuration_is_removed_wrong_and_another_one() {
     volume.put(&configuration(&world.kubeconfig, "[192.0.2.41/32, '2001:db8::41/128']"));
     world.proxy.wait_for_log("in force fields=\"nodePortAddresses\"");
     clients.prove("with another one");
+    clients.end();
+}
+
+/// The Node in a zone, or in none, and the Service with an endpoint for zone `a` on this node and one for `b` on the other.
+/// A second port tells which of them answers.
+fn in_zone(zone: &str) -> Vec<Value> {
+    let mut objects = with_node(FIRST);
+    if !zone.is_empty() {
+        objects[0]["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
+    }
+    objects[1]["spec"]["trafficDistribution"] = "PreferSameZone".into();
+    let who = json!({"name": "who", "port": 81, "protocol": "TCP", "nodePort": 30_190});
+    objects[1]["spec"]["ports"].as_array_mut().unwrap().push(who);
+    for slice in &mut objects[2..] {
+        slice["ports"].as_array_mut().unwrap().push(json!({"name": "who", "port": 8080, "protocol": "TCP"}));
+        for (endpoint, zone) in slice["endpoints"].as_array_mut().unwrap().iter_mut().zip(["a", "b"]) {
+            endpoint["hints"] = json!({"forZones": [{"name": zone}]});
+        }
+    }
+    objects
+}
+
+/// Whoever answers a client at a frontend, asked so often that nobody is missed.
+fn servers(world: &World, client: &str, to: &str) -> BTreeSet<String> {
+    let client = &world.topology.member(client).namespace;
+    let question = Probe { transport: Transport::Tcp, to: to.parse().unwrap(), patience: PATIENCE };
+    let ask = |_| match probe(client, &question).unwrap() {
+        Answer::Reached { server, .. } => server,
+        other => panic!("{to}: {other}"),
+    };
+    (0..4 * ENOUGH).map(ask).collect()
+}
+
+#[test]
+fn traffic_follows_the_zone_of_the_node_and_what_is_open_goes_on() {
+    let world = World::new(&[], &in_zone("a"));
+    world.program(&in_zone("a"));
+    let clients = Clients::of(&world, &STEADY);
+    for (zone, expected) in [
+        ("a", &["n1-a"][..]),
+        ("b", &["n2-a"]),
+        // No endpoint is for that one.
+        ("c", &["n1-a", "n2-a"]),
+        ("a", &["n1-a"]),
+        ("", &["n1-a", "n2-a"]),
+        ("b", &["n2-a"]),
+    ] {
+        world.program(&in_zone(zone));
+        for (client, to) in STEADY {
+            let to = to.strip_suffix('0').unwrap().to_owned() + "1";
+            assert!(servers(&world, client, &to).iter().eq(expected), "{client} to {to}, zone {zone:?}");
+        }
+        clients.prove(zone);
+    }
     clients.end();
 }
 

@@ -1,15 +1,14 @@
 //! What the two ports say, in each state: a real process, fed by the API server stand-in, against recorded answers.
 
 use std::cell::Cell;
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use k8s_openapi::jiff::Timestamp;
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::generate;
 use kubeweir_e2e::http::{self, Answer};
+use kubeweir_e2e::metrics::promtool;
 use kubeweir_e2e::owner::{IMPATIENT, Owner, ruleset};
 use kubeweir_e2e::proxy::{HEALTH, METRICS, Ours, Proxy};
 use kubeweir_playground::Namespace;
@@ -238,8 +237,8 @@ const SAMPLES: [&str; 30] = [
     "kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv6\"} ",
     "kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} ",
     "kubeproxy_network_programming_duration_seconds_bucket{le=\"0.25\",ip_family=\"IPv4\"} ",
-    "kubeproxy_network_programming_duration_seconds_bucket{le=\"115.0\",ip_family=\"IPv4\"} ",
-    "kubeproxy_network_programming_duration_seconds_bucket{le=\"300.0\",ip_family=\"IPv4\"} 1\n",
+    "kubeproxy_network_programming_duration_seconds_bucket{le=\"115\",ip_family=\"IPv4\"} ",
+    "kubeproxy_network_programming_duration_seconds_bucket{le=\"300\",ip_family=\"IPv4\"} 1\n",
     "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"} 1",
     "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv6\"} 1",
     "kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"internal\"} 1\n",
@@ -281,17 +280,6 @@ fn metrics_are_those_of_kube_proxy_and_promtool_has_nothing_to_say() {
     assert_eq!((said.as_str(), code), ("", Some(0)), "{}", page.body);
     // It does look at what it is given.
     assert_ne!(promtool(&page.body.replace("_total counter", "_total gauge")).1, Some(0));
-}
-
-/// What `promtool check metrics` says of a page.
-fn promtool(page: &str) -> (String, Option<i32>) {
-    let mut command = Command::new("promtool");
-    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (String::from_utf8(said).unwrap(), output.status.code())
 }
 
 #[test]

@@ -53,10 +53,15 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         return reply(200, &page);
     }
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-    let Some((resource, parts)) = resource::in_path(&asked.path) else {
-        return refused(&Refusal::new(404, "NotFound", "the server could not find the requested resource"));
-    };
+    let Some((resource, parts)) = resource::in_path(&asked.path) else { return refused(&unknown()) };
     let target = Target::new(resource, &parts);
+    match shared.faults().withheld {
+        Some((plural, 404)) if plural == resource.plural => return refused(&unknown()),
+        Some((plural, code)) if plural == resource.plural => {
+            return refused(&Refusal::new(code, "Forbidden", format!("{plural} is forbidden")));
+        }
+        _ => {}
+    }
     if let Err(refusal) = shared.faults().guard.ask(Right::of(&asked, &target)) {
         return refused(&refusal);
     }
@@ -70,6 +75,10 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         }
         _ => single(shared, &target, &asked, &body).unwrap_or_else(|refusal| refused(&refusal)),
     }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(404, "NotFound", "the server could not find the requested resource")
 }
 
 /// A request without its body.

@@ -10,6 +10,7 @@ mod health_ports;
 mod kernel;
 mod lines;
 mod listing;
+mod metrics;
 mod node_ports;
 mod objects;
 mod others;

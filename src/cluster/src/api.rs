@@ -2,7 +2,7 @@
 //!
 //! One watch for each kind, with the selectors of kube-proxy, so that a `ClusterRole` made for kube-proxy is enough. Initial
 //! lists are streamed where the server offers that. Errors are logged and retried with growing delays for ever; what
-//! was delivered before stays in force meanwhile.
+//! was delivered before stays in force meanwhile. ServiceCIDRs are done without where the server does not offer or grant them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,8 +24,10 @@ use crate::convert::{self, Converted, HEADLESS, SERVICE_PROXY_NAME, Strings};
 use crate::event::{Event, Kind};
 use crate::version::Version;
 
-/// How long to wait before asking again for a kind that the server does not know.
-const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(600);
+/// How long to wait before asking again for a kind that the server does not offer: at first, then twice as long each time, and
+/// at most. Rights are often granted soon after the proxy has come; a server is not upgraded that often.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(600);
 /// The first minor version of Kubernetes 1 that refuses a streaming list it does not support instead of
 /// starting one that never says that it is complete.
 const STREAMING_MINOR: u32 = 27;
@@ -80,14 +82,48 @@ struct Watch {
     events: Sender<Event>,
 }
 
+/// What has come of a watch so far.
+#[derive(Default)]
+struct Progress {
+    /// Whether there was a list, perhaps one of nothing.
+    listed: bool,
+    /// How long was waited last since the server does not offer the kind; nothing if it does.
+    waited: Option<Duration>,
+}
+
+impl Progress {
+    /// A list is complete.
+    fn lists(&mut self, kind: Kind) {
+        self.listed = true;
+        if self.waited.take().is_some() {
+            info!(%kind, "the API server offers this kind now");
+        }
+    }
+
+    /// The server does not offer the kind. Says so the first time, and returns for how long to leave it alone.
+    fn lacks(&mut self, kind: Kind, reason: &str) -> Duration {
+        let delay = match self.waited {
+            None => {
+                warn!(%kind, reason, "the API server does not offer this kind: going on without it, asking again now and then");
+                FIRST_DELAY
+            }
+            Some(waited) => {
+                debug!(%kind, reason, "the API server still does not offer this kind");
+                (waited * 2).min(LONGEST_DELAY)
+            }
+        };
+        *self.waited.insert(delay)
+    }
+}
+
 /// Why a watch has to be set up anew.
 enum Again {
     /// With lists in pages.
     Paged,
     /// As it is, from the beginning.
     FromStart,
-    /// Later.
-    Unknown,
+    /// Later, for this reason.
+    Unknown(String),
     /// Not at all: nobody listens.
     Never,
 }
@@ -98,26 +134,26 @@ impl Watch {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let mut complete = false;
+        let mut progress = Progress::default();
         loop {
             let config = self.config.clone();
             let config = if self.streaming { config.streaming_lists() } else { config };
             let stream = watcher(api.clone(), config).default_backoff();
-            match self.follow(kind, stream, &mut event, &mut complete).await {
+            match self.follow(kind, stream, &mut event, &mut progress).await {
                 Again::Paged => {
                     info!(%kind, "the API server does not stream lists: listing in pages");
                     self.streaming = false;
                 }
                 Again::FromStart => {}
-                Again::Unknown => {
-                    warn!(%kind, "the API server does not offer this kind: going on without it");
+                Again::Unknown(reason) => {
+                    let delay = progress.lacks(kind, &reason);
                     // What an earlier list said stays in force.
                     let nothing = [Event::ListBegins(kind), Event::ListEnds(kind)];
-                    for event in nothing.into_iter().filter(|_| !complete) {
+                    for event in nothing.into_iter().filter(|_| !progress.listed) {
                         let _ = self.events.send(event).await;
                     }
-                    complete = true;
-                    tokio::time::sleep(UNKNOWN_KIND_DELAY).await;
+                    progress.listed = true;
+                    tokio::time::sleep(delay).await;
                 }
                 Again::Never => return,
             }
@@ -129,14 +165,14 @@ impl Watch {
         kind: Kind,
         stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
         event: &mut impl FnMut(&K, bool) -> Event,
-        complete: &mut bool,
+        progress: &mut Progress,
     ) -> Again {
         pin_mut!(stream);
         while let Some(next) = stream.next().await {
             let event = match next {
                 Ok(watcher::Event::Init) => Event::ListBegins(kind),
                 Ok(watcher::Event::InitDone) => {
-                    *complete = true;
+                    progress.lists(kind);
                     Event::ListEnds(kind)
                 }
                 Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
@@ -170,7 +206,7 @@ impl Watch {
         };
         match (code, error) {
             // Not known before Kubernetes 1.33, and not in the ClusterRole made for older kube-proxies.
-            (Some(403 | 404), _) if kind == Kind::ServiceCidr => return Some(Again::Unknown),
+            (Some(403 | 404), _) if kind == Kind::ServiceCidr => return Some(Again::Unknown(chain(error))),
             (Some(400 | 404 | 405 | 422), watcher::Error::WatchStartFailed(_)) if self.streaming => {
                 return Some(Again::Paged);
             }
@@ -252,4 +288,20 @@ fn take<T>(kind: &str, name: &ObjectName, converted: Converted<T>) -> T {
         warn!(kind, %name, complaint, "part of an object is ignored");
     }
     converted.object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_is_not_offered_is_asked_for_less_and_less_often_until_it_is() {
+        let mut progress = Progress::default();
+        let mut seconds =
+            |n| (0..n).map(|_| progress.lacks(Kind::ServiceCidr, "").as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(5), [1, 2, 4, 8, 16]);
+        assert_eq!(seconds(7), [32, 64, 128, 256, 512, 600, 600]);
+        progress.lists(Kind::ServiceCidr);
+        assert!(progress.listed && progress.lacks(Kind::ServiceCidr, "") == FIRST_DELAY);
+    }
 }

@@ -103,9 +103,10 @@ fn sync_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
 }
 
-/// 0.25 s to 5 min, the buckets of Kubernetes' network programming latency objective.
+/// 0.25 s to 5 min, the buckets of Kubernetes' network programming latency objective. kube-proxy has one for 0 too
+/// (`MergeBuckets` of component-base begins with it).
 fn programming_buckets() -> Histogram {
-    let fine = [0.25, 0.5].into_iter().chain((1..60).map(f64::from));
+    let fine = [0.0, 0.25, 0.5].into_iter().chain((1..60).map(f64::from));
     let coarse = (60..120).step_by(5).chain((120..=300).step_by(30)).map(f64::from);
     Histogram::new(fine.chain(coarse))
 }

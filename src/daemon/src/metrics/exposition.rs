@@ -1,5 +1,6 @@
 //! All metrics as text, in either of two formats.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use prometheus_client::encoding::text;
@@ -69,7 +70,7 @@ impl Family<'_> {
     }
 
     /// Here a counter's family has the same name as its samples. A gauge that is named like a counter, as one of kube-proxy's is,
-    /// has no type: linters take it for a mistake. Types mean nothing to queries.
+    /// has no type: linters take it for a mistake. Types mean nothing to queries, but the text of bounds does.
     fn write_classic(&self, page: &mut String) {
         let suffix = if self.kind == "counter" { "_total" } else { "" };
         let name = format!("{}{suffix}", self.name);
@@ -78,8 +79,24 @@ impl Family<'_> {
             "unknown" => "untyped",
             kind => kind,
         };
-        Family { name: &name, kind, ..*self }.write(page);
+        match kind {
+            "histogram" => {
+                let samples: String = self.samples.split_inclusive('\n').map(with_short_bound).collect();
+                Family { name: &name, kind, samples: &samples, ..*self }.write(page);
+            }
+            _ => Family { name: &name, kind, ..*self }.write(page),
+        }
     }
+}
+
+/// A bucket's line with its bound as Go programs write it here: `1`, where `OpenMetrics` has `1.0`.
+fn with_short_bound(line: &str) -> Cow<'_, str> {
+    let shorter = || {
+        let (before, rest) = line.split_once("_bucket{le=\"")?;
+        let (bound, after) = rest.split_once('"')?;
+        Some(format!("{before}_bucket{{le=\"{}\"{after}", bound.strip_suffix(".0")?))
+    };
+    shorter().map_or(Cow::Borrowed(line), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -100,7 +117,7 @@ mod tests {
         let gauge: Gauge = Gauge::default();
         registry.register("odd_total", "A gauge", gauge.clone());
         registry.register("level", "Another", gauge);
-        let histogram = Histogram::new([1.0]);
+        let histogram = Histogram::new([0.0, 0.75, 1.0]);
         histogram.observe(0.5);
         registry.register("took", "A histogram", histogram);
         registry
@@ -108,17 +125,23 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same_and_leave_out_what_was_never_used() {
-        let histogram = "# HELP took A histogram.\n# TYPE took histogram\ntook_sum 0.5\ntook_count 1\n\
-            took_bucket{le=\"1.0\"} 1\ntook_bucket{le=\"+Inf\"} 1\n";
+        let histogram = "# HELP took A histogram.\n# TYPE took histogram\ntook_sum 0.5\ntook_count 1\n";
+        let short = "took_bucket{le=\"0\"} 0\ntook_bucket{le=\"0.75\"} 1\ntook_bucket{le=\"1\"} 1\n\
+            took_bucket{le=\"+Inf\"} 1\n";
+        let long = "took_bucket{le=\"0.0\"} 0\ntook_bucket{le=\"0.75\"} 1\ntook_bucket{le=\"1.0\"} 1\n\
+            took_bucket{le=\"+Inf\"} 1\n";
         let level = "# HELP level Another.\n# TYPE level gauge\nlevel 0\n";
         let classic = "# HELP things_total Things.\n# TYPE things_total counter\nthings_total 1\n\
             # HELP odd_total A gauge.\n# TYPE odd_total untyped\nodd_total 0\n";
         let open = "# HELP things Things.\n# TYPE things counter\nthings_total 1\n\
             # HELP odd_total A gauge.\n# TYPE odd_total gauge\nodd_total 0\n";
-        assert_eq!(Format::Classic.encode(&registry()).unwrap(), format!("{classic}{level}{histogram}"));
+        assert_eq!(
+            Format::Classic.encode(&registry()).unwrap(),
+            format!("{classic}{level}{histogram}{short}")
+        );
         assert_eq!(
             Format::OpenMetrics.encode(&registry()).unwrap(),
-            format!("{open}{level}{histogram}# EOF\n")
+            format!("{open}{level}{histogram}{long}# EOF\n")
         );
     }
 }
