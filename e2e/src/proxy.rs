@@ -266,16 +266,13 @@ fn tested(name: &str, kubeconfig: &Path, flags: &[String]) -> (Command, TempDir)
     let directory = TempDir::with_prefix("kubeweir-e2e-").unwrap();
     let mut flags: Vec<String> =
         flags.iter().map(|flag| filled_in(flag, directory.path(), &mode(), kubeconfig)).collect();
-    let command = match std::env::var("KUBEWEIR_E2E_PROXY") {
-        Ok(line) => {
-            let mut command = other(&line, name, kubeconfig);
-            command.args(flags);
-            command
-        }
-        Err(_) => {
-            flags.push(format!("--kubeconfig={}", kubeconfig.display()));
-            ours(name, &flags)
-        }
+    let command = if let Ok(line) = std::env::var("KUBEWEIR_E2E_PROXY") {
+        let mut command = other(&line, name, kubeconfig);
+        command.args(flags);
+        command
+    } else {
+        flags.push(format!("--kubeconfig={}", kubeconfig.display()));
+        ours(name, &flags)
     };
     (command, directory)
 }

@@ -21,6 +21,9 @@ pub(crate) fn filled_in(container: &Value, directory: &str) -> Vec<String> {
     arguments(container).into_iter().map(fill).collect()
 }
 
+/// What may be said of files that are right.
+const ADVICE: [&str; 2] = ["clusterCIDR is unset", "without an effect in mode ipvs: clientConnection.qps"];
+
 #[test]
 fn files_and_flags_are_taken_without_a_complaint() {
     let mut taken = 0;
@@ -45,10 +48,19 @@ fn files_and_flags_are_taken_without_a_complaint() {
         command.args(filled_in(main, directory.path().to_str().unwrap()));
         let output = command.arg(format!("--write-config-to={}", to.display())).output().unwrap();
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        let written = format!("kubeweir: wrote the configuration to {}\n", to.display());
-        assert_eq!((output.status.code(), said), (Some(0), written), "{from}: nothing else is said");
+        let (advice, said): (Vec<&str>, Vec<&str>) =
+            said.lines().partition(|line| ADVICE.iter().any(|advice| line.contains(advice)));
+        let written = format!("kubeweir: wrote the configuration to {}", to.display());
+        assert_eq!((output.status.code(), said), (Some(0), vec![&*written]), "{from}: nothing else is said");
         assert_eq!(Configuration::from_text(&files["config.conf"]).unwrap().passed_over(), None, "{from}");
         let effective: Value = serde_saphyr::from_str(&fs::read_to_string(to).unwrap()).unwrap();
+        // Which only who runs the cluster knows: those who leave it out are told.
+        let expected = [effective["clusterCIDR"] == "", effective["clientConnection"]["qps"] == 10.0];
+        assert_eq!(
+            advice.len(),
+            expected.into_iter().filter(|expected| *expected).count(),
+            "{from}: {advice:?}"
+        );
         assert_eq!(effective["hostnameOverride"], "node-1", "{from}");
         assert_eq!(
             effective["clientConnection"]["kubeconfig"],

@@ -62,8 +62,8 @@ pub async fn run_reloading(
     match settings.mode {
         ProxyMode::Nftables => run_with(nftables(&settings)?, unset, settings, reloader, stop).await,
         ProxyMode::Ipvs => {
-            let (mode, more) = ipvs::start::mode(&settings)?;
-            unset.extend(more);
+            let (mode, also) = ipvs::start::mode(&settings)?;
+            unset.extend(also);
             run_with(mode, unset, settings, reloader, stop).await
         }
     }
