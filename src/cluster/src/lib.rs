@@ -17,6 +17,7 @@ pub mod manifests;
 pub mod notice;
 pub mod sloppy;
 mod store;
+pub mod tree;
 mod version;
 
 pub use event::{Event, Kind, Trigger};

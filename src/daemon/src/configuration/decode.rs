@@ -1,11 +1,9 @@
 //! Reading a file: strictly, and where only strictness objects, leniently, naming what was passed over.
 
-use std::fmt;
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-use serde_saphyr::options::DuplicateKeyPolicy;
+use kubeweir_cluster::tree::{Tree, join};
+use serde_json::Value;
 
 use super::{API_VERSION, Configuration, Error, KIND};
 
@@ -43,7 +41,8 @@ impl Configuration {
 
     /// Reads a file's text; the error says what is wrong, and of which field or in which line.
     pub fn from_text(text: &str) -> Result<Decoded, String> {
-        let (mut object, duplicate) = tree(text)?;
+        let Tree { value: mut object, duplicate } =
+            Tree::from_yaml(text).map_err(|error| error.to_string())?;
         header(&object)?;
         let mut unknown = Vec::new();
         unknown_fields(&object, &Configuration::default().object(), "", &mut unknown);
@@ -81,97 +80,6 @@ fn without_nulls(value: &mut Value) {
     if let Some(fields) = value.as_object_mut() {
         fields.retain(|_, field| !field.is_null());
         fields.values_mut().for_each(without_nulls);
-    }
-}
-
-fn join(at: &str, name: &str) -> String {
-    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
-}
-
-/// A document as a tree, and the paths of keys that it has more than once.
-fn tree(text: &str) -> Result<(Value, Vec<String>), String> {
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
-    let mut duplicate = Vec::new();
-    let value = serde_saphyr::with_deserializer_from_str_with_options(text, options, |source| {
-        Tree { at: String::new(), duplicate: &mut duplicate }.deserialize(source)
-    });
-    Ok((value.map_err(|error| error.to_string())?, duplicate))
-}
-
-/// Takes anything, and keeps the last of several values for a key.
-struct Tree<'a> {
-    at: String,
-    duplicate: &'a mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
-        source.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
-        source.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        let at = format!("{}[]", self.at);
-        while let Some(item) =
-            items.next_element_seed(Tree { at: at.clone(), duplicate: &mut *self.duplicate })?
-        {
-            list.push(item);
-        }
-        Ok(list.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(name) = entries.next_key::<String>()? {
-            let at = join(&self.at, &name);
-            let value = entries.next_value_seed(Tree { at: at.clone(), duplicate: &mut *self.duplicate })?;
-            if fields.insert(name, value).is_some() && !self.duplicate.contains(&at) {
-                self.duplicate.push(at);
-            }
-        }
-        Ok(fields.into())
     }
 }
 
