@@ -7,6 +7,8 @@
 //! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests
 //! under other kernels), [`volume`] (a ConfigMap that is
 //! mounted), [`metrics`] (all of them, as recorded), [`kubectl`] (a witness).
+//! under other kernels), [`volume`] (a ConfigMap that is mounted), [`rivals`] (a cluster with something to tell), [`kubectl`] (a
+//! witness).
 //!
 //! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
@@ -26,6 +28,7 @@ pub mod metrics;
 pub mod offload;
 pub mod owner;
 pub mod proxy;
+pub mod rivals;
 pub mod scenario;
 pub mod settle;
 pub mod topology;

@@ -4,30 +4,16 @@ use std::net::TcpListener;
 
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::proxy::{Ours, Proxy};
+use kubeweir_e2e::rivals::RIVALS;
 use kubeweir_playground::Namespace;
 use serde_json::Value;
 
-/// Two Nodes, and two Services that want the same address.
-const CLUSTER: &str = "
-apiVersion: v1
-kind: Node
-metadata: {name: node-1}
-status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
----
+/// Another Node than the one beside the Services.
+const ANOTHER: &str = "
 apiVersion: v1
 kind: Node
 metadata: {name: node-2}
 status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: old, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}
-spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: new, namespace: shop, creationTimestamp: '2026-01-02T00:00:00Z'}
-spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
 ";
 const TAKEN: &str = "FrontendTaken";
 
@@ -58,7 +44,8 @@ fn standing(proxy: &Proxy) -> u64 {
 #[test]
 fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it() {
     let stand_in = StandIn::start();
-    stand_in.apply(CLUSTER);
+    stand_in.apply(RIVALS);
+    stand_in.apply(ANOTHER);
     let first = start(&stand_in, "node-1");
     // That it starts, and what it finds.
     wait_for_events(&first, "posted", 2);
@@ -70,7 +57,7 @@ fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it()
         (&event["regarding"]["name"], &event["metadata"]["namespace"]),
         (&"new".into(), &"shop".into())
     );
-    assert_eq!(event["note"], "10.96.0.1:80/TCP belongs to the older Service shop/old");
+    assert_eq!(event["note"], "10.96.0.77:80/TCP belongs to the older Service shop/old");
     assert_eq!((&event["type"], &event["reportingController"]), (&"Warning".into(), &"kube-proxy".into()));
     assert_eq!(event["reportingInstance"], "kube-proxy-node-1");
     let second = start(&stand_in, "node-2");
@@ -88,7 +75,7 @@ fn what_is_found_of_a_service_is_one_event_about_it_however_many_nodes_find_it()
 #[test]
 fn a_server_that_must_run_and_cannot_is_an_event_about_the_node() {
     let stand_in = StandIn::start();
-    stand_in.apply(CLUSTER);
+    stand_in.apply(RIVALS);
     for (flag, reason) in [
         ("--healthz-bind-address", "FailedToStartProxierHealthcheck"),
         ("--metrics-bind-address", "FailedToStartMetricServer"),
@@ -117,7 +104,7 @@ fn a_server_that_must_run_and_cannot_is_an_event_about_the_node() {
 #[test]
 fn without_the_permission_everything_but_the_events_goes_on() {
     let stand_in = StandIn::start();
-    stand_in.apply(CLUSTER);
+    stand_in.apply(RIVALS);
     stand_in.delete("services", "shop", "new");
     stand_in.forbid("events");
     let proxy = start(&stand_in, "node-1");
@@ -125,7 +112,7 @@ fn without_the_permission_everything_but_the_events_goes_on() {
     let twin = |name: &str| {
         format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, \
-             spec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}}}"
+             spec: {{clusterIP: 10.96.0.77, ports: [{{port: 80}}]}}}}"
         )
     };
     stand_in.apply(&twin("twin-1"));

@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kubeweir_cluster::{Store, api};
 use kubeweir_e2e::api::{Right, StandIn, documents};
 use kubeweir_e2e::proxy::{HEALTH, Proxy};
+use kubeweir_e2e::rivals::RIVALS;
 use kubeweir_e2e::volume::Volume;
 use kubeweir_playground::Namespace;
 use serde_json::{Value, json};
@@ -19,22 +20,12 @@ use crate::objects::{KUBEADM, containers, mounted, overlay, overlays, the};
 
 /// The file that pods follow.
 const CONFIG: &str = "config.conf";
-/// A Service with an endpoint, and one that wants its address, which is an Event about it.
-const CLUSTER: &str = "
-apiVersion: v1
-kind: Node
-metadata: {name: node-1}
-status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
----
+/// An endpoint of the older Service, and the prefix that both are in.
+const BESIDE: &str = "
 apiVersion: networking.k8s.io/v1
 kind: ServiceCIDR
 metadata: {name: kubernetes}
 spec: {cidrs: [10.96.0.0/16]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: old, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}
-spec: {clusterIP: 10.96.0.77, ports: [{port: 80}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -42,11 +33,6 @@ metadata: {name: old-1, namespace: shop, labels: {kubernetes.io/service-name: ol
 addressType: IPv4
 ports: [{name: '', port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.244.1.7]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: new, namespace: shop, creationTimestamp: '2026-01-02T00:00:00Z'}
-spec: {clusterIP: 10.96.0.77, ports: [{port: 80}]}
 ";
 
 /// What kubeadm's pods may (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go`), and their binding.
@@ -145,7 +131,8 @@ struct Pod {
 impl Pod {
     fn start(objects: &[Value], role: &Value, prepare: impl FnOnce(&StandIn)) -> Pod {
         let (stand_in, node) = (StandIn::start(), Namespace::new("node").unwrap());
-        stand_in.apply(CLUSTER);
+        stand_in.apply(RIVALS);
+        stand_in.apply(BESIDE);
         stand_in.authorize_by(std::slice::from_ref(role));
         prepare(&stand_in);
         let access = fs::read_to_string(stand_in.listen_in(&node)).unwrap();
@@ -258,7 +245,8 @@ fn the_role_is_enough_in_ipvs_mode_too() {
 fn the_role_is_enough_to_watch_all_nodes_as_ipvs_mode_does() {
     let objects = installed("ipvs");
     let stand_in = StandIn::start();
-    stand_in.apply(CLUSTER);
+    stand_in.apply(RIVALS);
+    stand_in.apply(BESIDE);
     stand_in.authorize_by(std::slice::from_ref(role(&objects)));
     let kubeconfig = stand_in.listen();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
