@@ -5,10 +5,8 @@
 //! [`confined`] (the same as a container without privileges), [`container`] (the same from the image, by a container runtime),
 //! [`scenario`] (objects and the packets that must come of them), [`settle`] (waiting until they can), [`walk`] (the same
 //! packets on paper), [`offload`] (checksums that somebody looks at), [`owner`] (somebody who is in the way), [`guest`] (tests
-//! under other kernels), [`volume`] (a ConfigMap that is
-//! mounted), [`metrics`] (all of them, as recorded), [`kubectl`] (a witness).
-//! under other kernels), [`volume`] (a ConfigMap that is mounted), [`rivals`] (a cluster with something to tell), [`kubectl`] (a
-//! witness).
+//! under other kernels), [`volume`] (a ConfigMap that is mounted), [`metrics`] (all of them, as recorded), [`rivals`] (a cluster
+//! with something to tell), [`kubectl`] (a witness).
 //!
 //! `KUBEWEIR_E2E_PROXY` names another proxy's command line to run in place of ours; see [`proxy`].
 //! `KUBEWEIR_E2E_KUBECONFIG` names a real API server for the tests in `tests/api.rs`.
