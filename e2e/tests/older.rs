@@ -59,7 +59,11 @@ impl World {
     /// Whether anything else is amiss.
     fn check_log(&self) {
         let log = self.proxy.log();
-        let amiss = |line: &&str| line.contains(" ERROR ") || line.contains("will be retried");
+        let amiss = |line: &&str| {
+            let again = line.contains("403") || line.contains("404");
+            let warns = line.contains(" WARN ") && again && !line.contains(LACKS);
+            warns || line.contains(" ERROR ") || line.contains("will be retried")
+        };
         assert_eq!(log.lines().find(amiss), None, "{log}");
     }
 }

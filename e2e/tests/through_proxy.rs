@@ -116,3 +116,49 @@ fn a_proxy_that_cannot_be_used_is_named() {
         "{log}"
     );
 }
+
+/// client-go takes an address without a scheme for one of TLS where there is an authority.
+#[test]
+fn a_server_without_a_scheme_is_reached_by_tls_and_a_master_takes_its_place() {
+    let node = Namespace::new("node").unwrap();
+    let stand_in = StandIn::start();
+    stand_in.apply(SERVICE);
+    let kubeconfig = stand_in.listen_in(&node);
+    let text = fs::read_to_string(&kubeconfig).unwrap();
+    let address = text.split("server: 'https://").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    let server = format!("server: 'https://{address}'");
+    for (other, flag) in [
+        (format!("server: '{address}'"), None),
+        ("tls-server-name: 'elsewhere.invalid'".to_owned(), Some(format!("--master={address}"))),
+        ("server: 'https://192.0.2.9'".to_owned(), Some(format!("--master=https://{address}"))),
+    ] {
+        fs::write(&kubeconfig, text.replace(&server, &other)).unwrap();
+        let mut command = Command::new(program());
+        command.args(common_flags("nftables", "node-1")).args(flag);
+        command.arg(format!("--kubeconfig={}", kubeconfig.display()));
+        Proxy::of(&node, &mut command).wait_for_log("synced everything");
+    }
+}
+
+/// A balancer in between may be gone without a word, and a watch may have nothing to say for minutes: the kernel asks.
+#[test]
+fn silent_connections_are_asked_whether_the_other_end_is_there() {
+    let node = Namespace::new("node").unwrap();
+    let stand_in = StandIn::start();
+    stand_in.apply(SERVICE);
+    let kubeconfig = stand_in.listen_in(&node);
+    let proxy = proxy(&node, &kubeconfig, &[]);
+    proxy.wait_for_log("synced everything");
+    let text = fs::read_to_string(&kubeconfig).unwrap();
+    let port = text.split("server: 'https://127.0.0.1:").nth(1).unwrap().split('\'').next().unwrap();
+    let remote = format!(":{:04X}", port.parse::<u16>().unwrap());
+    proxy.wait("a timer on each connection", |_| {
+        let table = node.run(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap()).unwrap();
+        let fields = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours: Vec<Vec<&str>> =
+            fields.filter(|fields| fields[2].ends_with(&remote) && fields[3] == "01").collect();
+        // 02 is the keepalive timer (`get_tcp4_sock` in net/ipv4/tcp_ipv4.c).
+        let asked = ours.iter().filter(|fields| fields[5].starts_with("02:")).count();
+        (asked >= 4 && asked == ours.len()).then_some(())
+    });
+}

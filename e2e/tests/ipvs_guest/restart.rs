@@ -1,5 +1,9 @@
 //! The daemon is killed and starts anew.
 
+use std::process::Command;
+
+use kubeweir_e2e::confined::{User, confined};
+use kubeweir_e2e::proxy::{Proxy, common_flags, program};
 use nix::sys::signal::Signal;
 
 use crate::lines::Conversation;
@@ -45,4 +49,29 @@ fn no_connection_and_no_weight_is_lost_and_what_changed_meanwhile_is_made_up_for
     let proxy = stage.start(&[]);
     assert_eq!((proxy.count(OPERATIONS), stage.listed()), (0, before));
     go_on();
+}
+
+/// A confined container that starts again where somebody has set a sysctl of IPVS to something else: it serves, and says so until it is
+/// mended.
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn a_sysctl_that_somebody_has_changed_is_a_finding_for_a_confined_proxy() {
+    const EXPIRE: &str = "ipv4/vs/expire_nodest_conn";
+    let stage = Stage::with_endpoints([A]);
+    stage.put("web", &service("web", "", "clusterIP: 10.96.0.10, ports: [{port: 80}]"));
+    stage.put("endpoints", &slice("web", "port: 7777", &[A]));
+    let mut flags = common_flags("ipvs", "node-1").to_vec();
+    flags.push(stage.manifests());
+    let first: Vec<String> = flags.iter().cloned().chain(["--init-only".to_owned()]).collect();
+    drop(Proxy::in_pod(&stage.node, &first, &flags));
+    stage.node.sysctl(EXPIRE, "0").unwrap();
+    let mut command = Command::new(program());
+    let proxy = Proxy::of(&stage.node, &mut confined(command.args(&flags), User::Root));
+    stage.wait_for_weights(&proxy, &[(A, 1)]);
+    proxy.wait_for_log("net.ipv4.vs.expire_nodest_conn=1 is not set, net.ipv4.vs.expire_nodest_conn is 0");
+    assert_eq!(proxy.count("kubeweir_host_findings"), 1, "{}", proxy.log());
+    stage.node.sysctl(EXPIRE, "1").unwrap();
+    // Looked at again when an interface changes.
+    stage.node.address("lan0", "192.0.2.77/24".parse().unwrap()).unwrap();
+    proxy.wait_for_log("mended: net.ipv4.vs.expire_nodest_conn");
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -28,6 +28,8 @@ use crate::version::Version;
 /// at most. Rights are often granted soon after the proxy has come; a server is not upgraded that often.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
+/// How long the server may take to tell its version, which nothing depends on but how lists are asked for.
+const VERSION_PATIENCE: Duration = Duration::from_secs(10);
 /// The first minor version of Kubernetes 1 that refuses a streaming list it does not support instead of
 /// starting one that never says that it is complete.
 const STREAMING_MINOR: u32 = 27;
@@ -69,7 +71,9 @@ pub async fn watch(client: Client, options: Options, events: Sender<Event>) {
 
 /// Whether streaming lists can be asked for. A server that has them switched off refuses, and we fall back then.
 async fn may_stream(client: &Client) -> bool {
-    let Ok(version) = client.apiserver_version().await else { return false };
+    // Watches have no limit of this kind: theirs is that of the connection.
+    let asked = tokio::time::timeout(VERSION_PATIENCE, client.apiserver_version());
+    let Ok(Ok(version)) = asked.await else { return false };
     let minor = version.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
     info!(server = version.git_version, "API server answers");
     minor.parse().is_ok_and(|minor: u32| minor >= STREAMING_MINOR)
@@ -89,19 +93,31 @@ struct Progress {
     listed: bool,
     /// How long was waited last since the server does not offer the kind; nothing if it does.
     waited: Option<Duration>,
+    /// Since when there are lists again, after there were none.
+    back: Option<Instant>,
 }
 
 impl Progress {
     /// A list is complete.
     fn lists(&mut self, kind: Kind) {
         self.listed = true;
-        if self.waited.take().is_some() {
+        if self.waited.is_some() && self.back.is_none() {
             info!(%kind, "the API server offers this kind now");
+            self.back = Some(Instant::now());
         }
+    }
+
+    /// A watch goes on. Only then the kind is really offered: some list it and refuse to have it watched, such as two servers of
+    /// different versions behind one address.
+    fn watches(&mut self) {
+        *self = Progress { listed: self.listed, ..Progress::default() };
     }
 
     /// The server does not offer the kind. Says so the first time, and returns for how long to leave it alone.
     fn lacks(&mut self, kind: Kind, reason: &str) -> Duration {
+        if self.back.is_some_and(|back| back.elapsed() > LONGEST_DELAY) {
+            self.watches();
+        }
         let delay = match self.waited {
             None => {
                 warn!(%kind, reason, "the API server does not offer this kind: going on without it, asking again now and then");
@@ -175,10 +191,15 @@ impl Watch {
                     progress.lists(kind);
                     Event::ListEnds(kind)
                 }
-                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                Ok(watcher::Event::InitApply(object)) => event(&object, false),
+                Ok(watcher::Event::Apply(object)) => {
+                    progress.watches();
                     event(&object, false)
                 }
-                Ok(watcher::Event::Delete(object)) => event(&object, true),
+                Ok(watcher::Event::Delete(object)) => {
+                    progress.watches();
+                    event(&object, true)
+                }
                 Err(error) => match self.verdict(kind, &error) {
                     Some(again) => return again,
                     None => continue,
@@ -302,6 +323,9 @@ mod tests {
         assert_eq!(seconds(5), [1, 2, 4, 8, 16]);
         assert_eq!(seconds(7), [32, 64, 128, 256, 512, 600, 600]);
         progress.lists(Kind::ServiceCidr);
+        assert_eq!(progress.lacks(Kind::ServiceCidr, ""), LONGEST_DELAY, "it was listed and not watched");
+        progress.lists(Kind::ServiceCidr);
+        progress.watches();
         assert!(progress.listed && progress.lacks(Kind::ServiceCidr, "") == FIRST_DELAY);
     }
 }

@@ -17,6 +17,8 @@ const DEBUG_VERBOSITY: u32 = 4;
 const TRACE_VERBOSITY: u32 = 6;
 /// How targets of ours begin.
 const OURS: &str = "kubeweir";
+/// Warns of what it returns too, which we log, or not, ourselves.
+const TWICE: &str = "kube_runtime::watcher";
 
 type AnyFilter = Box<dyn Filter<Registry> + Send + Sync>;
 
@@ -77,6 +79,9 @@ impl Verbosity {
 
     /// The first pattern counts that fits the file.
     fn level(&self, target: &str, file: &str) -> LevelFilter {
+        if target == TWICE {
+            return LevelFilter::ERROR;
+        }
         if !target.starts_with(OURS) {
             return LevelFilter::WARN;
         }
@@ -145,6 +150,7 @@ mod tests {
         assert_eq!(level("src/cluster/src/api.rs"), LevelFilter::DEBUG);
         assert_eq!(level("src/daemon/src/core.rs"), LevelFilter::INFO);
         assert_eq!(verbosity.level("hyper", "publisher.rs"), LevelFilter::WARN);
+        assert_eq!(verbosity.level("kube_runtime::watcher", "watcher.rs"), LevelFilter::ERROR);
         assert_eq!(verbosity.most(), LevelFilter::TRACE);
     }
 

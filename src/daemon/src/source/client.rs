@@ -1,14 +1,16 @@
 //! The connection to the API server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::{Request, Response, Uri};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
@@ -27,6 +29,9 @@ use crate::metrics::Requests;
 /// it would compare `NO_PROXY` with the proxy's own name, and end at entries that it does not understand.
 const NO_PROXY_NAMED: &str = "http://none.invalid/";
 
+/// How long a connection may be silent before the other end is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
 /// A client by the kubeconfig or, without one, by what a pod is given. A `master` replaces the server's address.
 pub(super) async fn connect(
     kubeconfig: Option<&Path>,
@@ -34,35 +39,63 @@ pub(super) async fn connect(
     requests: &Requests,
 ) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
-        Some(path) => of_file(path).await?,
-        None if master.is_some() => Config::new(Uri::default()),
-        None => Config::incluster().context("no kubeconfig given, and not running in a pod")?,
+        Some(path) => of_file(path, master).await?,
+        None => match master {
+            Some(master) => Config::new(
+                with_scheme(master, false)
+                    .parse()
+                    .with_context(|| format!("--master {master} is not an address"))?,
+            ),
+            None => Config::incluster().context("no kubeconfig given, and not running in a pod")?,
+        },
     };
-    if let Some(master) = master {
-        config.cluster_url =
-            master.parse().with_context(|| format!("--master {master} is not an address"))?;
-    }
     let proxy = proxy_of(&mut config, &Environment::read())?;
     let counting = requests.to(&config.cluster_url.authority().map(ToString::to_string).unwrap_or_default());
     let failed = "cannot set up the connection to the API server";
-    Ok(match proxy {
-        None => ClientBuilder::try_from(config).context(failed)?.with_layer(&counting).build(),
+    let builder = match proxy {
+        None => stack(direct(), config),
         Some(proxy) => {
             info!(proxy = %proxy.uri(), "the API server is reached through a proxy");
-            through(&proxy, config).context(failed)?.with_layer(&counting).build()
+            let to_proxy = config.rustls_https_connector_with_connector(direct());
+            to_proxy.and_then(|to_proxy| stack(tunnel(&proxy, to_proxy), config))
         }
-    })
+    };
+    Ok(builder.context(failed)?.with_layer(&counting).build())
 }
 
-/// The library is shown a proxy where the file names none.
-async fn of_file(path: &Path) -> anyhow::Result<Config> {
+/// The library is shown a proxy where the file names none. A `master` is in the place of the file's server, and of the name
+/// that its certificate would have.
+async fn of_file(path: &Path, master: Option<&str>) -> anyhow::Result<Config> {
     let mut file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let with_certificate = file
+        .auth_infos
+        .iter()
+        .filter_map(|named| named.auth_info.as_ref())
+        .any(|user| user.client_certificate.is_some() || user.client_certificate_data.is_some());
     for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         let named = cluster.proxy_url.take().filter(|url| !url.is_empty());
         cluster.proxy_url = Some(named.unwrap_or_else(|| NO_PROXY_NAMED.to_owned()));
+        if let Some(master) = master {
+            cluster.server = Some(master.to_owned());
+            cluster.tls_server_name = None;
+        }
+        let is_secure = with_certificate
+            || cluster.certificate_authority.is_some()
+            || cluster.certificate_authority_data.is_some()
+            || cluster.insecure_skip_tls_verify == Some(true);
+        cluster.server = cluster.server.take().map(|server| with_scheme(&server, is_secure));
     }
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     config.with_context(|| format!("{} is not usable", path.display()))
+}
+
+/// An address without a scheme is of one that fits what else is said of the connection, as in client-go (`DefaultServerURL`).
+fn with_scheme(server: &str, is_secure: bool) -> String {
+    match server {
+        server if server.contains("://") => server.to_owned(),
+        server if is_secure => format!("https://{server}"),
+        server => format!("http://{server}"),
+    }
 }
 
 /// What the kubeconfig names counts for every server, what the environment names for some. Left in the configuration the
@@ -73,7 +106,10 @@ fn proxy_of(config: &mut Config, environment: &Environment) -> anyhow::Result<Op
         None => environment.proxy_to(&config.cluster_url),
         Some(url) => {
             let proxy = environment::named(&url.to_string(), &config.cluster_url);
-            Some(proxy.ok_or_else(|| anyhow!("the kubeconfig's proxy-url {url} is no proxy's address"))?)
+            // Without what may be a password.
+            let shown =
+                format!("{}://{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default());
+            Some(proxy.ok_or_else(|| anyhow!("the kubeconfig's proxy-url {shown} is no proxy's address"))?)
         }
     };
     match proxy {
@@ -86,15 +122,35 @@ fn proxy_of(config: &mut Config, environment: &Environment) -> anyhow::Result<Op
 
 type Service = BoxService<Request<Body>, Response<Incoming>, BoxError>;
 
-/// What the library builds of a configuration, with a tunnel through the proxy inside.
-fn through(proxy: &Intercept, config: Config) -> kube::Result<ClientBuilder<Service>> {
-    let mut plain = HttpConnector::new();
-    plain.enforce_http(false);
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), config.rustls_https_connector_with_connector(plain)?);
-    if let Some(credentials) = proxy.basic_auth() {
-        tunnel = tunnel.with_auth(credentials.clone());
+/// A connection whose other end is gone without a word is noticed within a minute, however silent it was.
+fn direct() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE / 3));
+    connector.set_keepalive_retries(Some(3));
+    connector.set_tcp_user_timeout(Some(KEEPALIVE * 2));
+    connector
+}
+
+/// Through a proxy, to which connections are made so.
+fn tunnel<C>(proxy: &Intercept, to_proxy: C) -> Tunnel<C> {
+    let tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+    match proxy.basic_auth() {
+        Some(credentials) => tunnel.with_auth(credentials.clone()),
+        None => tunnel,
     }
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tunnel)?);
+}
+
+/// What the library builds of a configuration, over such connections.
+fn stack<C>(connector: C, config: Config) -> kube::Result<ClientBuilder<Service>>
+where
+    C: tower::Service<Uri, Response: Connection + Read + Write + Send + Unpin + 'static>,
+    C: Clone + Send + Sync + 'static,
+    C::Future: Send + 'static,
+    C::Error: std::error::Error + Send + Sync + 'static,
+{
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
@@ -107,4 +163,16 @@ fn through(proxy: &Intercept, config: Config) -> kube::Result<ClientBuilder<Serv
         .map_err(BoxError::from)
         .service(Http::builder(TokioExecutor::new()).build(connector));
     Ok(ClientBuilder::new(service.boxed(), config.default_namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_gets_the_one_that_fits() {
+        assert_eq!(with_scheme("192.0.2.1:6443", true), "https://192.0.2.1:6443");
+        assert_eq!(with_scheme("api.example:8080", false), "http://api.example:8080");
+        assert_eq!(with_scheme("http://192.0.2.1", true), "http://192.0.2.1");
+    }
 }

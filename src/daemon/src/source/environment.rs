@@ -40,19 +40,28 @@ impl Environment {
             return None;
         }
         let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
-        let matcher = Matcher::builder().https(&*self.https).http(&*self.http).no(exceptions(&self.no, port));
+        let exceptions = exceptions(&self.no, host, port);
+        let matcher = Matcher::builder().https(escaped(&self.https)).http(escaped(&self.http)).no(exceptions);
         matcher.build().intercept(server)
     }
 }
 
 /// The proxy that a kubeconfig names, for whichever server.
 pub(super) fn named(address: &str, server: &Uri) -> Option<Intercept> {
-    Matcher::builder().all(address).build().intercept(server)
+    Matcher::builder().all(escaped(address)).build().intercept(server)
+}
+
+/// With each `@` of a password escaped: the last one ends it.
+fn escaped(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((before, host)) => format!("{}@{host}", before.replace('@', "%40")),
+        None => address.to_owned(),
+    }
 }
 
 /// Of these exceptions those for this port, as curl writes them: without ports, without `*.example.com`, and with a `*` that means
-/// names alone.
-fn exceptions(list: &str, port: u16) -> String {
+/// names alone. `.example.com` and `*.example.com` are not about `example.com` itself, which curl takes them for.
+fn exceptions(list: &str, server: &str, port: u16) -> String {
     let of_port = |entry: &str| {
         let entry = entry.trim();
         match entry.rsplit_once(':') {
@@ -71,7 +80,10 @@ fn exceptions(list: &str, port: u16) -> String {
             None => entry.to_owned(),
         }
     };
-    list.split(',').filter_map(of_port).map(plain).collect::<Vec<_>>().join(",")
+    let itself =
+        |entry: &String| entry.strip_prefix('.').is_some_and(|name| name.eq_ignore_ascii_case(server));
+    let entries = list.split(',').filter_map(of_port).map(plain).filter(|entry| !itself(entry));
+    entries.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

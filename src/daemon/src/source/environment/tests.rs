@@ -49,6 +49,9 @@ fn exceptions_are_those_of_go() {
         ("*.example.com", "https://api.example.com:6443", true),
         (".example.com:6443", "https://api.example.com:6443", true),
         ("example.com", "https://api.notexample.com:6443", false),
+        ("example.com", "https://example.com", true),
+        (".example.com", "https://example.com", false),
+        ("*.example.com", "https://EXAMPLE.com", false),
         ("*", "https://192.0.2.1:6443", true),
         ("localhost,*", "https://api.example.com:6443", true),
         ("not a name/,,", "https://192.0.2.1:6443", false),
@@ -63,5 +66,9 @@ fn the_proxy_of_a_kubeconfig_has_its_password_in_a_header() {
         named("https://user:pass@proxy.example:8443", &"https://192.0.2.1:6443".parse().unwrap()).unwrap();
     assert_eq!(proxy.uri(), "https://proxy.example:8443/");
     assert_eq!(proxy.basic_auth().unwrap(), "Basic dXNlcjpwYXNz");
+    let proxy =
+        named("http://user:p@ss@proxy.example:3128", &"https://192.0.2.1:6443".parse().unwrap()).unwrap();
+    assert_eq!(proxy.uri(), "http://proxy.example:3128/");
+    assert_eq!(proxy.basic_auth().unwrap(), "Basic dXNlcjpwQHNz");
     assert!(named("ftp://proxy.example", &"https://192.0.2.1:6443".parse().unwrap()).is_none());
 }
