@@ -27,7 +27,7 @@ pub use checks::Checks;
 pub use component::Component;
 pub use exposition::Format;
 pub use process::{Process, start_seconds};
-pub use requests::Requests;
+pub use requests::{Counting, Requests};
 
 /// Both families are programmed in one pass, so both get each sample.
 const FAMILIES: [IpFamily; 2] = [IpFamily { ip_family: "IPv4" }, IpFamily { ip_family: "IPv6" }];

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tower::{Layer, Service};
+use tracing::warn;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
@@ -30,8 +31,9 @@ struct Timed {
 /// Upper bounds in seconds (`k8s.io/component-base/metrics/prometheus/restclient`).
 const BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 
-/// Counts requests by the status of their answers, and times those that are no watches until their answer begins. Cheap to clone. A watch is counted when it begins. What the client repeats
-/// by itself after an answer of 5xx is one request, with the last answer.
+/// Counts requests by the status of their answers, and times those that are no watches until their answer begins. Cheap to
+/// clone. A watch is counted when it begins. What the client repeats by itself after an answer of 429 or 5xx is a request each
+/// time, as in client-go, and said: nobody else hears of it.
 #[derive(Clone, Debug)]
 pub struct Requests {
     answers: Family<Kind, Counter>,
@@ -111,6 +113,7 @@ where
         let counting = self.counting.clone();
         let method = request.method().to_string();
         let timed = (!is_watch(request.uri())).then(Instant::now);
+        let path = request.uri().path().to_owned();
         let answer = self.client.call(request);
         Box::pin(async move {
             let answer = answer.await;
@@ -120,9 +123,18 @@ where
             if let Some(begun) = timed {
                 counting.took(method.clone(), begun.elapsed());
             }
+            if let Ok(answer) = &answer {
+                tell_trouble(answer.status(), &path);
+            }
             counting.answered(code, method);
             answer
         })
+    }
+}
+
+fn tell_trouble(status: StatusCode, path: &str) {
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        warn!(%status, path, "the API server is in trouble, and will be asked again");
     }
 }
 

@@ -23,7 +23,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tracing::info;
 
 use super::environment::{self, Environment};
-use crate::metrics::Requests;
+use crate::metrics::{Counting, Requests};
 
 /// In place of a proxy that a kubeconfig does not name: with one, the library does not look for it in the environment, where
 /// it would compare `NO_PROXY` with the proxy's own name, and end at entries that it does not understand.
@@ -53,14 +53,14 @@ pub(super) async fn connect(
     let counting = requests.to(&config.cluster_url.authority().map(ToString::to_string).unwrap_or_default());
     let failed = "cannot set up the connection to the API server";
     let builder = match proxy {
-        None => stack(direct(), config),
+        None => stack(direct(), config, &counting),
         Some(proxy) => {
             info!(proxy = %proxy.uri(), "the API server is reached through a proxy");
             let to_proxy = config.rustls_https_connector_with_connector(direct());
-            to_proxy.and_then(|to_proxy| stack(tunnel(&proxy, to_proxy), config))
+            to_proxy.and_then(|to_proxy| stack(tunnel(&proxy, to_proxy), config, &counting))
         }
     };
-    Ok(builder.context(failed)?.with_layer(&counting).build())
+    Ok(builder.context(failed)?.build())
 }
 
 /// The library is shown a proxy where the file names none. A `master` is in the place of the file's server, and of the name
@@ -142,8 +142,8 @@ fn tunnel<C>(proxy: &Intercept, to_proxy: C) -> Tunnel<C> {
     }
 }
 
-/// What the library builds of a configuration, over such connections.
-fn stack<C>(connector: C, config: Config) -> kube::Result<ClientBuilder<Service>>
+/// What the library builds of a configuration, over such connections, and each attempt counted.
+fn stack<C>(connector: C, config: Config, counting: &Counting) -> kube::Result<ClientBuilder<Service>>
 where
     C: tower::Service<Uri, Response: Connection + Read + Write + Send + Unpin + 'static>,
     C: Clone + Send + Sync + 'static,
@@ -158,6 +158,7 @@ where
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))
+        .layer(counting.clone())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
