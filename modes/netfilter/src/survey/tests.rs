@@ -100,6 +100,24 @@ fn a_verdict_without_a_chain_leads_nowhere() {
     assert!(decoded(&bytes).1.leads_to.is_empty());
 }
 
+/// Whether a message names its table or its chain a second time: a length that is wrong makes attributes of what was inside of one.
+fn names_again(message: &[u8]) -> bool {
+    let (mut rest, mut named) = (&message[20..], [0; 2]);
+    while rest.len() >= 4 {
+        let [length, kind] = [0, 2].map(|at| u16::from_ne_bytes([rest[at], rest[at + 1]]));
+        let kind = kind & 0x3fff; // without the flags of `NLA_TYPE_MASK`
+        for (named, of) in named.iter_mut().zip([a::TABLE, a::RULE_CHAIN]) {
+            *named += u32::from(kind == of);
+        }
+        let length = usize::from(length).next_multiple_of(4);
+        if length < 4 || length > rest.len() {
+            break;
+        }
+        rest = &rest[length..];
+    }
+    named.iter().any(|named| *named > 1)
+}
+
 proptest! {
     /// Neither panics nor endless work, and what comes before the damage is still read, unless the damage names it again.
     #[test]
@@ -110,7 +128,7 @@ proptest! {
         let at = at.min(bytes.len() - 1);
         bytes[at] = byte;
         let (table, rule) = decoded(&bytes);
-        let named_again = [a::TABLE, a::RULE_CHAIN].contains(&u16::from(byte));
+        let named_again = names_again(&bytes);
         prop_assert!(table == "nat" || named_again, "{table}");
         prop_assert!(rule.chain.is_empty() || at < 52 || rule.chain == "PREROUTING" || named_again);
     }
