@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kubeweir_e2e::proxy::{Ours, PATIENCE, Proxy, program};
 use kubeweir_e2e::topology::{Member, Network, Topology};
-use kubeweir_playground::{Answer, Namespace, Probe, Transport};
+use kubeweir_playground::Namespace;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,6 +25,11 @@ const FOREIGN: &str = "-A -t 192.0.2.1:8443 -s rr
 const ECHO: u16 = 7000;
 /// New connections that must have gone well after each switch, by each client.
 const ENOUGH: usize = 20;
+/// Each client has so many ports, from this one on.
+const PORTS: u16 = 8000;
+const FIRST_PORT: u16 = 10_000;
+/// Between a client's connections, which the ports are to last for.
+const BETWEEN: Duration = Duration::from_millis(20);
 /// Clients and frontends of `all`, a Service with an endpoint on each node, and of `local`, which has one here.
 const CONNECTIONS: [(&str, &str); 6] = [
     ("outside", "192.0.2.1:30090"),
@@ -87,12 +92,7 @@ impl World {
     /// The daemon in this mode, once it has removed the table of the other one.
     fn take_over(&self, mode: &str) -> Proxy {
         let proxy = self.start(mode);
-        let table = if mode == "ipvs" { "kubeweir" } else { "kubeweir-ipvs" };
-        // The end of the line too.
-        proxy.wait(table, |proxy| {
-            let line = format!("removed what another mode has left: table ip6 {table}");
-            proxy.log().lines().any(|text| text.ends_with(&line)).then_some(())
-        });
+        has_taken_over(&proxy, mode);
         proxy
     }
 
@@ -135,11 +135,29 @@ impl World {
         assert_eq!(self.tables(), expected);
     }
 
+    /// Whether the table beside virtual servers has no rules any more that keep others from translating.
+    fn has_released(&self) -> bool {
+        let chains =
+            ["ip", "ip6"].map(|family| self.run(&format!("nft list chain {family} kubeweir-ipvs services")));
+        let is_rule =
+            |line: &str| !["table ", "chain ", "type ", "}"].iter().any(|word| line.starts_with(word));
+        chains.iter().all(|chain| !chain.lines().any(|line| is_rule(line.trim())))
+    }
+
     fn tables(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.run("nft list tables").lines().map(str::to_owned).collect();
         lines.sort();
         lines
     }
+}
+
+fn has_taken_over(proxy: &Proxy, mode: &str) {
+    let table = if mode == "ipvs" { "kubeweir" } else { "kubeweir-ipvs" };
+    // The end of the line too.
+    proxy.wait(table, |proxy| {
+        let line = format!("removed what another mode has left: table ip6 {table}");
+        proxy.log().lines().any(|text| text.ends_with(&line)).then_some(())
+    });
 }
 
 fn foreign() -> Vec<String> {
@@ -242,18 +260,29 @@ impl Drop for Clients<'_> {
     }
 }
 
-fn connect(client: &Namespace, to: &str, go_on: &AtomicBool, reached: &Sender<String>) {
+/// Makes one connection after the other, each from a port that none had before: a connection may end with its port's last one through a
+/// virtual server (README, limits).
+fn connect(number: u16, client: &Namespace, go_on: &AtomicBool, reached: &Sender<String>) {
+    let (name, to) = CONNECTIONS[usize::from(number)];
     let to: SocketAddr = to.parse().unwrap();
-    let question = Probe { transport: Transport::Tcp, to, patience: Duration::from_secs(20) };
+    let first = FIRST_PORT + number * PORTS;
     let work = || {
+        let mut ports = first..first + PORTS;
         while go_on.load(Ordering::Relaxed) {
-            match question.send() {
-                Answer::Reached { server, .. } => drop(reached.send(server)),
-                other => panic!("{} to {to}: {other}", client.name()),
-            }
+            let port = ports.next().unwrap_or_else(|| panic!("{name} has used all ports"));
+            let server = ask(port, to).unwrap_or_else(|error| panic!("{name}:{port} to {to}: {error}"));
+            drop(reached.send(server));
+            std::thread::park_timeout(BETWEEN);
         }
     };
     client.run(work).unwrap();
+}
+
+/// What the server says before it closes.
+fn ask(port: u16, to: SocketAddr) -> std::io::Result<String> {
+    let mut stream = kubeweir_playground::connect_from(port, to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    std::io::read_to_string(&mut stream)
 }
 
 #[test]
@@ -264,10 +293,10 @@ fn no_new_connection_fails_while_modes_take_over_from_each_other() {
     let go_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let mut clients = Clients { go_on: &go_on, reached: Vec::new() };
-        for (client, to) in CONNECTIONS {
+        for (number, (client, _)) in (0..).zip(CONNECTIONS) {
             let (sender, receiver) = channel();
             let (client, go_on) = (world.topology.member(client).namespace.clone(), &go_on);
-            scope.spawn(move || connect(&client, to, go_on, &sender));
+            scope.spawn(move || connect(number, &client, go_on, &sender));
             clients.reached.push(receiver);
         }
         clients.go_on_well();
@@ -340,7 +369,11 @@ fn what_tables_translated_goes_on_and_what_virtual_servers_carried_does_not_hang
     // Under policy Local outsiders are translated by the table in either mode.
     let mut local = CONNECTIONS[4..].iter().copied().map(begin).collect::<Vec<_>>();
     let mut carried = CONNECTIONS[..4].iter().copied().map(begin).collect::<Vec<_>>();
-    drop(world.take_over("nftables"));
+    let tables = world.start("nftables");
+    tables.wait("virtual servers translate nothing new", |_| world.has_released().then_some(()));
+    talks.extend(CONNECTIONS.into_iter().map(begin));
+    assert!(!world.servers().is_empty(), "these were made when virtual servers had gone");
+    has_taken_over(&tables, "nftables");
     for talk in local.iter_mut().chain(&mut talks) {
         assert!(talk.goes_on(PATIENCE), "{} has ended", talk.name);
     }

@@ -12,8 +12,13 @@ use crate::probe::any;
 /// real server apart by the client's address and port alone (`ip_vs_conn_out_get`), so that of two such connections at one time,
 /// through two virtual servers to one real server, the older gets no more answers.
 pub fn connect(to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    connect_from(0, to, patience)
+}
+
+/// Connects over TCP from this port.
+pub fn connect_from(port: u16, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    socket.bind(&SocketAddr::new(any(to.ip()), 0).into())?;
+    socket.bind(&SocketAddr::new(any(to.ip()), port).into())?;
     socket.connect_timeout(&to.into(), patience)?;
     Ok(socket.into())
 }

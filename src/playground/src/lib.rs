@@ -18,7 +18,7 @@ mod sctp;
 mod server;
 mod talker;
 
-pub use dial::connect;
+pub use dial::{connect, connect_from};
 pub use guest::{Guest, GuestError, Kernel, Shell};
 pub use link::{Bridge, Veth};
 pub use namespace::{Error, Namespace};

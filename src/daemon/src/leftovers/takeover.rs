@@ -6,6 +6,9 @@
 //! - What a table translated goes on: connection tracking keeps it, as long as any table translates.
 //! - What virtual servers carried ends with them. The next packet is taken for that of a new connection, and the endpoint
 //!   that it is sent to resets it; or goes on with it, if it happens to be the right one.
+//! - An entry of a virtual server that ends takes along the tracked connection with its client, port and frontend
+//!   (`ip_vs_conn_drop_conntrack`), also if that is a newer one, which a table translates: made while virtual servers are still
+//!   there, from a port that IPVS remembers. IPVS does not see these and cannot be told.
 //! - The host's own connections to Services, through virtual servers or begun while these were still there, are *from* the
 //!   address on the device. They are not reset when it goes: whoever has them must time out.
 //!
