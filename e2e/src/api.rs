@@ -40,6 +40,9 @@ use store::Store;
 /// The bearer token that clients must show.
 pub const TOKEN: &str = "stand-in-token";
 
+/// What is around the server's address in kubeconfigs.
+const SERVER: (&str, &str) = ("server: 'https://", "'");
+
 /// A running stand-in. Dropping it closes all connections.
 pub struct StandIn {
     shared: Arc<Shared>,
@@ -65,6 +68,7 @@ pub(crate) struct Faults {
     hold: Option<&'static str>,
     forbid: Option<&'static str>,
     withheld: Option<(&'static str, u16)>,
+    unwatchable: Option<&'static str>,
     unavailable: bool,
     guard: rights::Guard,
     requests: Vec<String>,
@@ -135,6 +139,11 @@ impl StandIn {
         let path = directory.join(format!("{name}-{}.kubeconfig", address.port()));
         std::fs::write(&path, kubeconfig(address, &tls::ca_file(directory), &token)).unwrap();
         path
+    }
+
+    /// What speaks TLS as this server does, for whoever stands in front of it.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
     }
 
     /// Creates or replaces objects, as `kubectl apply` of a file would. Returns the version after the last.
@@ -218,9 +227,15 @@ impl StandIn {
         self.shared.faults().withheld = Some((plural, code));
     }
 
+    /// Lets objects of one kind be listed but not watched.
+    pub fn forbid_watching(&self, plural: &'static str) {
+        self.shared.faults().unwatchable = Some(plural);
+    }
+
     /// Has and grants all kinds again.
     pub fn offer(&self) {
-        self.shared.faults().withheld = None;
+        let mut faults = self.shared.faults();
+        (faults.withheld, faults.unwatchable) = (None, None);
     }
 
     /// Grants nothing from now on but what rules of these `ClusterRole`s grant.
@@ -249,6 +264,19 @@ impl StandIn {
     }
 }
 
+/// Where a kubeconfig of [`StandIn`] says that the server is.
+pub fn server_of(kubeconfig: &Path) -> SocketAddr {
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    text.split(SERVER.0).nth(1).unwrap().split(SERVER.1).next().unwrap().parse().unwrap()
+}
+
+/// Puts another server, and perhaps more about the cluster, in the place of a kubeconfig's own: `server: 'https://192.0.2.1'`.
+pub fn replace_server(kubeconfig: &Path, other: &str) {
+    let server = format!("{}{}{}", SERVER.0, server_of(kubeconfig), SERVER.1);
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    std::fs::write(kubeconfig, text.replace(&server, other)).unwrap();
+}
+
 /// The objects of a YAML stream.
 pub fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Option<Value>> =
@@ -261,9 +289,10 @@ fn token_file(directory: &Path) -> PathBuf {
 }
 
 fn kubeconfig(address: SocketAddr, ca: &Path, token: &Path) -> String {
+    let (before, after) = SERVER;
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: stand-in\n\
-         clusters: [{{name: stand-in, cluster: {{server: 'https://{address}', certificate-authority: '{}'}}}}]\n\
+         clusters: [{{name: stand-in, cluster: {{{before}{address}{after}, certificate-authority: '{}'}}}}]\n\
          users: [{{name: proxy, user: {{tokenFile: '{}'}}}}]\n\
          contexts: [{{name: stand-in, context: {{cluster: stand-in, user: proxy}}}}]\n",
         ca.display(),

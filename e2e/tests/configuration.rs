@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kubeweir_daemon::configuration::Configuration;
-use kubeweir_e2e::api::StandIn;
+use kubeweir_e2e::api::{StandIn, server_of};
 use kubeweir_e2e::generate;
 use kubeweir_e2e::proxy::{Proxy, program};
 use kubeweir_e2e::volume::Volume;
@@ -229,8 +229,7 @@ fn every_flag_of_kube_proxy_is_accepted_and_what_has_no_effect_is_said_once() {
 
     let node = Namespace::new("node").unwrap();
     let (_stand_in, kubeconfig) = cluster(&node);
-    let server = fs::read_to_string(&kubeconfig).unwrap();
-    let server = server.split("server: '").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    let server = format!("https://{}", server_of(&kubeconfig));
     let fill = |value: &str| {
         value.replace("{kubeconfig}", &kubeconfig.display().to_string()).replace("{server}", &server)
     };

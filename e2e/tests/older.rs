@@ -26,12 +26,16 @@ struct World {
 
 impl World {
     fn without_service_cidrs(code: u16) -> World {
+        World::whose_server(|api| api.withhold("servicecidrs", code))
+    }
+
+    fn whose_server(lacks: impl FnOnce(&StandIn)) -> World {
         let (node, api) = (Namespace::new("node").unwrap(), StandIn::start());
         api.apply(NODE);
         api.apply(&service_cidr("kubernetes", "10.96.0.0/16"));
         api.put(generate::service(1));
         api.put(generate::slice(1, [0]));
-        api.withhold("servicecidrs", code);
+        lacks(&api);
         let flags = vec![format!("--kubeconfig={}", api.listen_in(&node).display())];
         let proxy = Proxy::ours(&node, &Ours { flags, name: "node-1" });
         World { node, api, proxy }
@@ -104,4 +108,22 @@ fn service_cidrs_that_a_server_does_not_know_are_done_without_until_it_does() {
 #[test]
 fn service_cidrs_that_a_role_does_not_grant_are_done_without_until_it_does() {
     is_done_without_until_it_is_there(403);
+}
+
+/// What is listed without being watched would be known as it was at some time, for ever.
+#[test]
+fn service_cidrs_that_a_role_lets_list_but_not_watch_are_done_without_until_it_does() {
+    let world = World::whose_server(|api| api.forbid_watching("servicecidrs"));
+    let World { api, proxy, node } = &world;
+    proxy.wait_for_log("synced everything");
+    world.wait_for_rules("10.96.0.1 ");
+    world.wait_for_questions(2);
+    assert!(!ruleset(node).contains("10.96.0.0/16"));
+    assert_eq!((world.said(LACKS, " WARN "), world.said(OFFERS, " INFO ")), (1, 0), "{}", proxy.log());
+    api.offer();
+    world.wait_for_rules("10.96.0.0/16");
+    api.apply(&service_cidr("more", "10.97.0.0/16"));
+    world.wait_for_rules("10.97.0.0/16");
+    assert_eq!((world.said(LACKS, " WARN "), world.said(OFFERS, " INFO ")), (1, 1), "{}", proxy.log());
+    world.check_log();
 }

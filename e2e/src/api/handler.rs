@@ -68,6 +68,9 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     if asked.method != Method::GET && shared.faults().forbid == Some(resource.plural) {
         return refused(&Refusal::new(403, "Forbidden", format!("{} is forbidden", resource.plural)));
     }
+    if asked.flag("watch") && shared.faults().unwatchable == Some(resource.plural) {
+        return refused(&Refusal::new(403, "Forbidden", format!("{} cannot be watched", resource.plural)));
+    }
     match (&asked.method, target.name.is_empty()) {
         (&Method::GET, true) if asked.flag("watch") => watching(shared, &target, &asked),
         (&Method::GET, true) => {
