@@ -45,7 +45,7 @@ pub struct Options {
 
 /// Watches everything until the receiver is gone.
 pub async fn watch(client: Client, options: Options, events: Sender<Event>) {
-    let streaming = may_stream(&client).await;
+    let streaming = may_stream(&client, VERSION_PATIENCE).await;
     let watch = |labels: &str, fields: &str| {
         let mut config = WatchConfig::default();
         if !labels.is_empty() {
@@ -70,9 +70,9 @@ pub async fn watch(client: Client, options: Options, events: Sender<Event>) {
 }
 
 /// Whether streaming lists can be asked for. A server that has them switched off refuses, and we fall back then.
-async fn may_stream(client: &Client) -> bool {
+async fn may_stream(client: &Client, patience: Duration) -> bool {
     // Watches have no limit of this kind: theirs is that of the connection.
-    let asked = tokio::time::timeout(VERSION_PATIENCE, client.apiserver_version());
+    let asked = tokio::time::timeout(patience, client.apiserver_version());
     let Ok(Ok(version)) = asked.await else { return false };
     let minor = version.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
     info!(server = version.git_version, "API server answers");
@@ -314,6 +314,19 @@ fn take<T>(kind: &str, name: &ObjectName, converted: Converted<T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_does_not_tell_its_version_is_not_waited_for() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = runtime.block_on(async {
+            let client = Client::try_from(kube::Config::new(server)).unwrap();
+            let asked = may_stream(&client, Duration::from_millis(50));
+            tokio::time::timeout(Duration::from_secs(60), asked).await
+        });
+        assert_eq!(asked, Ok(false));
+    }
 
     #[test]
     fn a_kind_that_is_not_offered_is_asked_for_less_and_less_often_until_it_is() {

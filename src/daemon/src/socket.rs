@@ -1,7 +1,7 @@
 //! Sockets that listen.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,11 +18,20 @@ pub(crate) fn of_one_family(address: SocketAddr) -> io::Result<TcpListener> {
 /// `0.0.0.0` and `::` both mean every address of both families, as to programs in Go (`net.Listen`). A kernel without IPv6
 /// leaves IPv4.
 pub(crate) fn of_both_families(address: SocketAddr) -> io::Result<TcpListener> {
+    of_both_families_by(listen, address)
+}
+
+fn of_both_families_by<L>(
+    listen: impl Fn(SocketAddr, bool) -> io::Result<L>,
+    address: SocketAddr,
+) -> io::Result<L> {
     if !address.ip().is_unspecified() {
-        return of_one_family(address);
+        return listen(address, true);
     }
     match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()), false) {
-        Err(error) if lacks_ipv6(&error) => of_one_family(address),
+        Err(error) if lacks_ipv6(&error) => {
+            listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), true)
+        }
         listener => listener,
     }
 }
@@ -44,4 +53,28 @@ fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     listener.bind(&address.into())?;
     listener.listen(BACKLOG)?;
     TcpListener::from_std(listener.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a kernel that says this to IPv6 is listened to in the end.
+    fn ends_at(address: &str, errno: Errno) -> Option<SocketAddr> {
+        let listen = |address: SocketAddr, _| match address {
+            SocketAddr::V6(_) => Err(errno.into()),
+            SocketAddr::V4(_) => Ok(address),
+        };
+        of_both_families_by(listen, address.parse().unwrap()).ok()
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_leaves_ipv4() {
+        let everywhere = Some("0.0.0.0:1".parse().unwrap());
+        for errno in [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL] {
+            assert_eq!((ends_at("0.0.0.0:1", errno), ends_at("[::]:1", errno)), (everywhere, everywhere));
+            assert_eq!(ends_at("[2001:db8::1]:1", errno), None, "an address of IPv6 alone");
+        }
+        assert_eq!(ends_at("0.0.0.0:1", Errno::EADDRINUSE), None, "somebody else has the port");
+    }
 }

@@ -1,5 +1,6 @@
 //! Where objects come from: the API server, or a directory.
 
+mod attempts;
 mod client;
 mod environment;
 

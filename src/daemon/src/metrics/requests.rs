@@ -1,19 +1,13 @@
-//! Requests to the API server, counted on their way.
+//! Requests to the API server, counted.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::{Request, Response, StatusCode, Uri};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tower::{Layer, Service};
-use tracing::warn;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
@@ -31,9 +25,8 @@ struct Timed {
 /// Upper bounds in seconds (`k8s.io/component-base/metrics/prometheus/restclient`).
 const BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 
-/// Counts requests by the status of their answers, and times those that are no watches until their answer begins. Cheap to
-/// clone. A watch is counted when it begins. What the client repeats by itself after an answer of 429 or 5xx is a request each
-/// time, as in client-go, and said: nobody else hears of it.
+/// Counts requests by the status of their answers, and how long these take to begin. Cheap to clone. A watch is counted when it
+/// begins.
 #[derive(Clone, Debug)]
 pub struct Requests {
     answers: Family<Kind, Counter>,
@@ -54,13 +47,6 @@ pub struct Counting {
     host: Arc<str>,
 }
 
-/// A client whose requests are counted.
-#[derive(Clone, Debug)]
-pub struct Counted<S> {
-    client: S,
-    counting: Counting,
-}
-
 impl Requests {
     /// Registers the counter.
     pub fn register(&self, registry: &mut Registry) {
@@ -77,87 +63,15 @@ impl Requests {
 }
 
 impl Counting {
-    fn took(&self, verb: String, time: Duration) {
-        let timed = Timed { verb, host: Arc::clone(&self.host) };
-        self.requests.durations.get_or_create(&timed).observe(time.as_secs_f64());
-    }
-
-    fn answered(&self, code: String, method: String) {
-        let kind = Kind { code, method, host: Arc::clone(&self.host) };
+    /// An answer of this status, or none, began so long after the request; nothing is said of how long it takes watches.
+    pub fn answered(&self, method: &str, status: Option<u16>, took: Option<Duration>) {
+        // As client-go has it where there is no answer.
+        let code = status.map_or_else(|| "<error>".to_owned(), |status| status.to_string());
+        let kind = Kind { code, method: method.to_owned(), host: Arc::clone(&self.host) };
         self.requests.answers.get_or_create(&kind).inc();
-    }
-}
-
-impl<S> Layer<S> for Counting {
-    type Service = Counted<S>;
-
-    fn layer(&self, client: S) -> Counted<S> {
-        Counted { client, counting: self.clone() }
-    }
-}
-
-impl<S, A, B> Service<Request<A>> for Counted<S>
-where
-    S: Service<Request<A>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<B>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.client.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
-        let counting = self.counting.clone();
-        let method = request.method().to_string();
-        let timed = (!is_watch(request.uri())).then(Instant::now);
-        let path = request.uri().path().to_owned();
-        let answer = self.client.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            // As client-go has it where there is no answer.
-            let code =
-                answer.as_ref().map_or_else(|_| "<error>".to_owned(), |a| a.status().as_u16().to_string());
-            if let Some(begun) = timed {
-                counting.took(method.clone(), begun.elapsed());
-            }
-            if let Ok(answer) = &answer {
-                tell_trouble(answer.status(), &path);
-            }
-            counting.answered(code, method);
-            answer
-        })
-    }
-}
-
-fn tell_trouble(status: StatusCode, path: &str) {
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        warn!(%status, path, "the API server is in trouble, and will be asked again");
-    }
-}
-
-/// Its answer begins at once and ends whenever.
-fn is_watch(uri: &Uri) -> bool {
-    uri.query()
-        .is_some_and(|query| query.split('&').any(|part| part.starts_with("watch=") && part != "watch=false"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn watches_are_told_from_other_requests() {
-        for (uri, watch) in [
-            ("/api/v1/services?watch=true&allowWatchBookmarks=true", true),
-            ("/api/v1/services?limit=500&watch=1", true),
-            ("/api/v1/services?watch=false", false),
-            ("/api/v1/watchers?limit=500", false),
-            ("/api/v1/services", false),
-        ] {
-            assert_eq!(is_watch(&uri.parse().unwrap()), watch, "{uri}");
+        if let Some(took) = took {
+            let timed = Timed { verb: method.to_owned(), host: Arc::clone(&self.host) };
+            self.requests.durations.get_or_create(&timed).observe(took.as_secs_f64());
         }
     }
 }

@@ -22,6 +22,7 @@ use tower::util::BoxService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tracing::info;
 
+use super::attempts::Attempts;
 use super::environment::{self, Environment};
 use crate::metrics::{Counting, Requests};
 
@@ -63,15 +64,18 @@ pub(super) async fn connect(
     Ok(builder.context(failed)?.build())
 }
 
-/// The library is shown a proxy where the file names none. A `master` is in the place of the file's server, and of the name
-/// that its certificate would have.
 async fn of_file(path: &Path, master: Option<&str>) -> anyhow::Result<Config> {
-    let mut file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let with_certificate = file
-        .auth_infos
-        .iter()
-        .filter_map(|named| named.auth_info.as_ref())
-        .any(|user| user.client_certificate.is_some() || user.client_certificate_data.is_some());
+    let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = Config::from_custom_kubeconfig(completed(file, master), &KubeConfigOptions::default()).await;
+    config.with_context(|| format!("{} is not usable", path.display()))
+}
+
+/// A kubeconfig as the library is to see it, which is shown a proxy where the file names none. A `master` is in the place of the
+/// file's server, and of the name that its certificate would have.
+fn completed(mut file: Kubeconfig, master: Option<&str>) -> Kubeconfig {
+    let mut users = file.auth_infos.iter().filter_map(|named| named.auth_info.as_ref());
+    let with_certificate =
+        users.any(|user| user.client_certificate.is_some() || user.client_certificate_data.is_some());
     for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         let named = cluster.proxy_url.take().filter(|url| !url.is_empty());
         cluster.proxy_url = Some(named.unwrap_or_else(|| NO_PROXY_NAMED.to_owned()));
@@ -85,8 +89,7 @@ async fn of_file(path: &Path, master: Option<&str>) -> anyhow::Result<Config> {
             || cluster.insecure_skip_tls_verify == Some(true);
         cluster.server = cluster.server.take().map(|server| with_scheme(&server, is_secure));
     }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    config.with_context(|| format!("{} is not usable", path.display()))
+    file
 }
 
 /// An address without a scheme is of one that fits what else is said of the connection, as in client-go (`DefaultServerURL`).
@@ -158,7 +161,7 @@ where
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))
-        .layer(counting.clone())
+        .layer(Attempts(counting.clone()))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
@@ -168,7 +171,52 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use prometheus_client::registry::Registry;
+
     use super::*;
+
+    /// Gives these answers, one to each request, and returns its address.
+    fn server(answers: &'static [&'static str]) -> Uri {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (answer, stream) in answers.iter().zip(listener.incoming()) {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                assert!(lines.map(Result::unwrap).any(|line| line.is_empty()));
+                let rest = "retry-after: 0\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+                write!(stream, "HTTP/1.1 {answer}\r\n{rest}").unwrap();
+            }
+        });
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn what_the_client_repeats_by_itself_is_counted_each_time() {
+        let requests = Requests::default();
+        let mut registry = Registry::default();
+        requests.register(&mut registry);
+        let config = Config::new(server(&["503 Service Unavailable", "429 Too Many Requests", "200 OK"]));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = runtime.block_on(async {
+            let client = stack(direct(), config, &requests.to("server")).unwrap().build();
+            client.request_text(Request::get("/version").body(Vec::new()).unwrap()).await
+        });
+        assert_eq!(asked.unwrap(), "");
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        for code in ["503", "429", "200"] {
+            let line =
+                format!("rest_client_requests_total{{code=\"{code}\",method=\"GET\",host=\"server\"}} 1\n");
+            assert!(page.contains(&line), "{page}");
+        }
+        assert!(
+            page.contains("rest_client_request_duration_seconds_count{verb=\"GET\",host=\"server\"} 3\n")
+        );
+    }
 
     #[test]
     fn an_address_without_a_scheme_gets_the_one_that_fits() {
