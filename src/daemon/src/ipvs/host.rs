@@ -112,6 +112,14 @@ pub fn prepare(root: &Path, settings: &Ipvs) -> Preparation {
     Preparation { writes: done, problems }
 }
 
+/// What is missing where the kernel does not answer for IPVS, though it may have its sysctls.
+pub fn without_module(mut problems: Vec<Problem>) -> Vec<Problem> {
+    if !problems.iter().any(|problem| matches!(problem, Problem::NoModule)) {
+        problems.insert(0, Problem::NoModule);
+    }
+    problems
+}
+
 /// What a daemon runs without, if nothing of this keeps it from running; or else all of it.
 pub fn go_on(problems: Vec<Problem>) -> Result<Vec<Unset>, NotReady> {
     let unset: Option<Vec<Unset>> = problems.iter().map(Problem::unset).collect();

@@ -18,19 +18,21 @@ type Ready = Mode<kubeweir_netfilter::Client, Client>;
 
 /// Prepares the host, wholly.
 pub(crate) fn prepare(settings: &Settings) -> anyhow::Result<()> {
-    let (client, problems) = client(&settings.ipvs)?;
-    match client {
-        Some(client) if problems.is_empty() => made(settings, client).map(drop),
-        _ => Err(NotReady(problems).into()),
+    match client(&settings.ipvs)? {
+        (Some(client), problems) if problems.is_empty() => made(settings, client).map(drop),
+        (_, problems) => Err(NotReady(problems).into()),
     }
 }
 
 /// The mode on this host's kernel, which is prepared for it, and what it runs without.
 pub(crate) fn mode(settings: &Settings) -> anyhow::Result<(Ready, Vec<Unset>)> {
-    let (client, problems) = client(&settings.ipvs)?;
-    let unset = host::go_on(problems)?;
-    let client = client.ok_or_else(|| NotReady(vec![Problem::NoModule]))?;
-    Ok((made(settings, client)?, unset))
+    match client(&settings.ipvs)? {
+        (Some(client), problems) => {
+            let unset = host::go_on(problems)?;
+            Ok((made(settings, client)?, unset))
+        }
+        (None, problems) => Err(NotReady(problems).into()),
+    }
 }
 
 fn made(settings: &Settings, mut servers: Client) -> anyhow::Result<Ready> {
@@ -42,7 +44,7 @@ fn made(settings: &Settings, mut servers: Client) -> anyhow::Result<Ready> {
     Ok(Mode::new(tables, servers, options, schedulers))
 }
 
-/// A client if the kernel has IPVS, and all that it lacks. Asking for IPVS lets the kernel load it, so that comes first.
+/// A client if the kernel has IPVS, and all that it lacks: something, if there is no client. Asking for IPVS lets the kernel load it, so that comes first.
 fn client(settings: &Ipvs) -> anyhow::Result<(Option<Client>, Vec<Problem>)> {
     let opened = Client::open();
     let Preparation { writes, mut problems } = host::prepare(Path::new(SYSCTLS), settings);
@@ -56,7 +58,7 @@ fn client(settings: &Ipvs) -> anyhow::Result<(Option<Client>, Vec<Problem>)> {
         }
         Err(Error::NoFamily { .. }) => {
             problems.extend(no_device());
-            Ok((None, problems))
+            Ok((None, host::without_module(problems)))
         }
         Err(error) => Err(error).context("IPVS cannot be reached"),
     }

@@ -155,3 +155,13 @@ fn a_daemon_goes_on_without_what_does_not_change_where_packets_go() {
         assert_eq!(all.len(), 2, "all that is missing is named at once");
     }
 }
+
+#[test]
+fn a_kernel_that_does_not_answer_for_ipvs_lacks_the_module_whatever_else_it_has() {
+    let message = |problems| NotReady(without_module(problems)).to_string();
+    let once = message(Vec::new());
+    assert!(once.contains("ip_vs is not loaded"), "{once}");
+    assert_eq!(message(vec![Problem::NoModule]), once);
+    let more = message(vec![Problem::NoSysctl(ARP_ANNOUNCE)]);
+    assert!(more.starts_with(&once) && more.contains("arp_announce"), "{more}");
+}
