@@ -167,10 +167,10 @@ pub fn page_of_everything(node: &Namespace, api: &StandIn) -> String {
     let proxy = Proxy::ours(node, &Ours { flags, name: "node-1" });
     proxy.wait_for_log("synced everything");
     // Somebody takes a table away, so that the kernel refuses the next change.
-    let table = if mode() == "ipvs" { "kubeweir-ipvs" } else { "kubeweir" };
-    let mut nft = Command::new("nft");
-    assert!(node.start(nft.args(["delete", "table", "ip", table])).unwrap().wait().unwrap().success());
+    let owner = Owner::of(node, if mode() == "ipvs" { "kubeweir-ipvs" } else { "kubeweir" });
     change_something(api);
+    proxy.wait_for_log("sync failed");
+    owner.go();
     for page in ["/healthz", "/livez"] {
         proxy.wait("a probe", |proxy| proxy.health(page));
     }

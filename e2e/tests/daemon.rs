@@ -178,6 +178,25 @@ fn one_endpoint_among_ten_thousand_services_is_one_small_batch_and_a_restart_is_
     assert_eq!((restarted.count(OPERATIONS), restarted.count(BATCHES)), (0, 0));
 }
 
+/// Nobody tells of it, and no change of a Service comes to meet it.
+#[test]
+fn tables_that_somebody_removes_are_there_again_soon() {
+    let host = Host::with_services(3);
+    let proxy = host.start();
+    let tables = || ["ip", "ip6"].map(|family| host.nft(&["-s", "list", "table", family, "kubeweir"]));
+    let before = tables();
+    let batches = proxy.count(BATCHES);
+    for (number, command) in
+        (1..).zip(["flush ruleset", "delete table ip6 kubeweir", "delete table ip kubeweir"])
+    {
+        host.nft(&command.split(' ').collect::<Vec<_>>());
+        // It is there when it is there wholly, and is left alone then.
+        proxy.wait(command, |proxy| (proxy.count(BATCHES) == batches + number).then_some(()));
+        assert_eq!(tables(), before, "{command}");
+    }
+    assert_eq!(proxy.count(FAILURES), 0);
+}
+
 #[test]
 fn chains_do_not_follow_the_number_of_services_and_nft_lists_them_all() {
     let few = Host::with_services(100);

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::generate;
+use kubeweir_e2e::owner::Owner;
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::Namespace;
 use promql_parser::parser::{self, Expr};
@@ -67,13 +68,13 @@ fn exported() -> String {
     let proxy = Proxy::ours(&node, &Ours { flags, name: "node-1" });
     proxy.wait_for_log("synced everything");
     // Somebody takes a table away, so that the kernel refuses the next change.
-    let mut nft = Command::new("nft");
-    let status = node.start(nft.args(["delete", "table", "ip", "kubeweir"])).unwrap().wait().unwrap();
-    assert!(status.success());
+    let owner = Owner::of_our_table(&node);
     let mut service = generate::service(1);
     service["metadata"]["annotations"] = serde_json::json!({"kubeweir.io/scheduler": "none such"});
     service["spec"]["ports"][0]["protocol"] = "UDP".into();
     api.put(service);
+    proxy.wait_for_log("sync failed");
+    owner.go();
     for endpoint in [0, 1] {
         let mut slice = generate::slice(1, [endpoint]);
         slice["metadata"]["annotations"] =

@@ -44,12 +44,39 @@ fn the_host_does_not_answer_while_a_virtual_server_is_missing() {
     let stage = Stage::with_endpoints(["10.244.1.2"]);
     let _host = Server::start(&stage.node, "host", &[ip("0.0.0.0")], &[80]).unwrap();
     stage.put("web", &(service("web", "", WEB) + &slice("web", "port: 8080", &["10.244.1.2"])));
-    let _proxy = stage.start(&[]);
+    // A daemon that runs would make it again.
+    drop(stage.start(&[]));
     assert_eq!(stage.reached("10.96.0.10:80"), "10.244.1.2");
     run(&stage.node, "ipvsadm -D -t 10.96.0.10:80");
     for client in [&stage.client, &stage.node] {
         let answer = ask(client, Transport::Tcp, "10.96.0.10:80", SILENCE);
         assert!(matches!(answer, Answer::Refused), "{}: {answer}", client.name());
+    }
+}
+
+/// Nobody tells of it, and no change of a Service comes to meet it.
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn what_somebody_removes_is_there_again_soon() {
+    let stage = Stage::with_endpoints(["10.244.1.2"]);
+    stage.put("web", &(service("web", "", WEB) + &slice("web", "port: 8080", &["10.244.1.2"])));
+    let proxy = stage.start(&[]);
+    let sorted = |line: &str| {
+        let mut lines: Vec<String> = run(&stage.node, line).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let shown = || {
+        let addresses = sorted("ip -br address").into_iter().filter(|line| line.starts_with("kube-ipvs0"));
+        (sorted("ipvsadm -S -n"), addresses.collect::<Vec<_>>(), run(&stage.node, "nft -s list ruleset"))
+    };
+    let before = shown();
+    for command in ["ipvsadm -C", "ip link delete kube-ipvs0", "nft flush ruleset"] {
+        run(&stage.node, command);
+        proxy.wait(command, |_| (shown() == before).then_some(()));
+        for to in ["10.96.0.10:80", "203.0.113.7:80", "192.0.2.1:30080"] {
+            assert_eq!(stage.reached(to), "10.244.1.2", "{to} after {command}");
+        }
     }
 }
 

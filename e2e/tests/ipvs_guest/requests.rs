@@ -71,7 +71,10 @@ fn one_endpoint_among_two_thousand_services_is_a_handful_of_requests() {
     kill(Pid::from_raw(i32::try_from(strace.id()).unwrap()), Signal::SIGINT).unwrap();
     strace.wait().unwrap();
     let trace = fs::read_to_string(&trace).unwrap();
+    // Each glance at what is programmed asks for the device once, and once for a virtual server.
+    let glances = trace.matches("RTM_GETLINK").count();
     let [servers, addresses, tables] = ["GENERIC", "ROUTE", "NETFILTER"].map(|kind| sent(&trace, kind));
+    let (servers, addresses) = (servers - glances, addresses - glances);
     println!(
         "one endpoint among {SERVICES} Services: {servers} requests to IPVS, {addresses} for addresses, {tables} for tables"
     );

@@ -102,6 +102,14 @@ impl Kernel for Client {
             .collect())
     }
 
+    fn has(&mut self, server: &Identity) -> Result<bool, Error> {
+        self.ipvs.has(server)
+    }
+
+    fn device_index(&mut self) -> Result<Option<u32>, Error> {
+        Ok(self.device()?.map(|device| device.index))
+    }
+
     fn remove_device(&mut self) -> Result<(), Error> {
         match self.device()? {
             Some(device) => self.links.delete(device.index),

@@ -66,6 +66,11 @@ impl One<'_, '_> {
         for real in new.real.values() {
             self.put(Request::NewReal(*self.identity, *real));
         }
+        // Somebody has deleted it, and what drained with it.
+        let draining: Vec<SocketAddr> = self.differ.draining.of(self.identity).copied().collect();
+        for real in draining {
+            self.drain(real, drain::Change::Over);
+        }
     }
 
     fn change(&mut self, old: &Server, new: &Server) {

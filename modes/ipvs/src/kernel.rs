@@ -28,6 +28,12 @@ pub trait Kernel {
     /// How many connections each real server of a virtual server has, being closed or not.
     fn connections(&mut self, server: &Identity) -> Result<BTreeMap<SocketAddr, u32>, Error>;
 
+    /// Whether there is this virtual server.
+    fn has(&mut self, server: &Identity) -> Result<bool, Error>;
+
+    /// The index of the device that carries addresses, if it is there.
+    fn device_index(&mut self) -> Result<Option<u32>, Error>;
+
     /// Removes the device with all its addresses, if it is there and of the right kind.
     fn remove_device(&mut self) -> Result<(), Error>;
 

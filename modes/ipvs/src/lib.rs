@@ -19,6 +19,7 @@ pub mod compile;
 pub mod counters;
 mod diff;
 pub mod drain;
+pub mod glance;
 pub mod kernel;
 pub mod mode;
 pub mod programmed;

@@ -11,6 +11,7 @@ use kubeweir_plan::{ObjectName, Plan};
 
 use crate::carry::{Carried, Failed, carry_out};
 use crate::drain::{Change, Draining};
+use crate::glance::{Loss, Remembered};
 use crate::kernel::{Kernel, Observed};
 use crate::programmed::{self, Programmed, Seen, Settings};
 use crate::schedulers::{Lacking, Schedulers};
@@ -25,6 +26,7 @@ pub struct Mode<K, S> {
     known: Known,
     draining: Draining,
     retry: Retry,
+    glances: Remembered,
 }
 
 /// When what was refused is tried again: by reading everything, less and less often.
@@ -101,6 +103,7 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
             known: Known::Nothing,
             draining: Draining::default(),
             retry: Retry { at: None, pause: PAUSES[0] },
+            glances: Remembered::default(),
         }
     }
 
@@ -142,7 +145,25 @@ impl<K: kubeweir_netfilter::Kernel, S: Kernel> Mode<K, S> {
         let recorded = self.tables.observed().into_iter().flat_map(handover::recorded);
         let recorded = recorded.map(|(protocol, at)| Identity::at(protocol, at)).collect();
         self.known = Known::Observed(Box::new(self.kernel.observe()?), recorded);
+        self.glances = Remembered::default();
         Ok(())
+    }
+
+    /// Whether tables, the device and a virtual server, another one each time, are still there. Costs the same whatever is
+    /// programmed. While nothing is, or it is not known what, nothing is missed.
+    pub fn glance(&mut self) -> Result<Option<Loss>, Error> {
+        let Known::Programmed(programmed) = &self.known else { return Ok(None) };
+        if let Some(loss) = Loss::of_tables(self.tables.glance()?) {
+            return Ok(Some(loss));
+        }
+        if programmed.has_addresses() && !self.glances.is_device(self.kernel.device_index()?) {
+            return Ok(Some(Loss::Device));
+        }
+        // What was refused is not there, and is tried again anyway.
+        let next = programmed.server_after(self.glances.asked.as_ref()).filter(|_| self.retry.at.is_none());
+        let Some((_, identity)) = next else { return Ok(None) };
+        self.glances.asked = next;
+        Ok((!self.kernel.has(&identity)?).then_some(Loss::Server(identity)))
     }
 
     /// What separates the kernel from the plan. Pure. `changed` and `node` are an upper bound of what differs from the plan

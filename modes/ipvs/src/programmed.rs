@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,9 @@ pub struct Programmed {
     /// How many frontends want each address.
     bound: BTreeMap<IpAddr, i32>,
 }
+
+/// How many Services are looked through for a virtual server at most.
+const FAR: usize = 64;
 
 type NodePort = (Family, Protocol, u16);
 
@@ -112,6 +116,26 @@ impl Seen<'_> {
 }
 
 impl Programmed {
+    /// Whether there are addresses on the device.
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.bound.values().any(|frontends| *frontends > 0)
+    }
+
+    /// The virtual server after this one, by Service, in a circle.
+    pub(crate) fn server_after(
+        &self,
+        last: Option<&(ObjectName, Identity)>,
+    ) -> Option<(ObjectName, Identity)> {
+        let from = last.map_or(Bound::Unbounded, |(name, _)| Bound::Included(name));
+        let further = self.services.range::<ObjectName, _>((from, Bound::Unbounded));
+        let circle = further.map(|of| (of, last)).chain(self.services.iter().map(|of| (of, None)));
+        circle.take(FAR).find_map(|((name, service), last)| {
+            let asked = last.filter(|(of, _)| of == name).map(|(_, identity)| *identity);
+            let mut servers = compile::of_service(service, &self.context).into_keys();
+            servers.find(|identity| asked < Some(*identity)).map(|identity| (name.clone(), identity))
+        })
+    }
+
     /// From here to a plan: looks at these Services, at those whose NodePorts are affected by them, and at all with NodePorts
     /// if the node's addresses moved.
     pub fn difference(

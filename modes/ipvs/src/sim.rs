@@ -16,6 +16,8 @@ pub struct Simulated {
     pub state: Observed,
     /// Whether the device is there.
     pub has_device: bool,
+    /// Its index.
+    pub device: u32,
     /// Schedulers that it lacks.
     pub lacks: BTreeSet<String>,
     /// Whether real servers of which nothing else is said have a connection.
@@ -126,6 +128,14 @@ impl Kernel for Simulated {
             self.connections.get(&(*server, *real)).copied().unwrap_or(u32::from(self.is_busy))
         };
         Ok(real.map(|real| (*real, count(real))).collect())
+    }
+
+    fn has(&mut self, server: &Identity) -> Result<bool, Error> {
+        Ok(self.state.servers.contains_key(server))
+    }
+
+    fn device_index(&mut self) -> Result<Option<u32>, Error> {
+        Ok(self.has_device.then_some(self.device))
     }
 
     fn remove_device(&mut self) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Cluster, PATIENCE, endpoint, port, real, server, service};
 use kubeweir_ipvs::Error;
+use kubeweir_ipvs::glance::Loss;
 use kubeweir_ipvs::kernel::ObservedServer;
 use kubeweir_ipvs::schedulers::{Lacking, Schedulers};
 use kubeweir_ipvs::sim::Simulated;
@@ -229,6 +230,62 @@ fn what_is_not_as_it_was_thought_to_be_is_read_again() {
     cluster.sync(&Changed::default()).unwrap();
     assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (9, 1)]);
     assert_eq!(cluster.weights(server(1, TCP)), [(1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn an_endpoint_that_drained_when_its_virtual_server_was_deleted_is_not_deleted_after_it() {
+    let mut cluster = Cluster::new(1);
+    cluster.connect(0, TCP, 3, 2);
+    cluster.endpoints(0, vec![endpoint(0, 1)]);
+    assert_eq!(cluster.mode.draining(), 1);
+    cluster.mode.kernel().state.servers.clear();
+    cluster.mode.forget();
+    // It is back in the very pass that makes its virtual server again.
+    cluster.endpoints(0, vec![endpoint(0, 1), endpoint(0, 3)]);
+    assert_eq!((cluster.mode.draining(), cluster.mode.due()), (0, None));
+    assert_eq!(cluster.weights(server(0, TCP)), [(1, 1), (3, 1)]);
+}
+
+#[test]
+fn a_glance_sees_tables_the_device_and_one_virtual_server_after_the_other() {
+    let mut cluster = Cluster::new(3);
+    let spent = |cluster: &mut Cluster| cluster.mode.kernel().log.len();
+    let before = spent(&mut cluster);
+    for _ in 0..6 {
+        assert_eq!(cluster.mode.glance().unwrap(), None);
+    }
+    assert_eq!(spent(&mut cluster), before, "nothing is changed for it");
+    cluster.mode.kernel().state.servers.remove(&server(1, TCP));
+    let lost: Vec<_> = (0..3).filter_map(|_| cluster.mode.glance().unwrap()).collect();
+    assert_eq!(lost, [Loss::Server(server(1, TCP))]);
+    cluster.mode.kernel().device += 1;
+    assert_eq!(cluster.mode.glance().unwrap(), Some(Loss::Device), "another one");
+    cluster.mode.kernel().has_device = false;
+    assert_eq!(cluster.mode.glance().unwrap(), Some(Loss::Device));
+    let mut commit = Commit::new(kubeweir_netfilter::Family::Ip6, TABLE_BESIDE_SERVERS);
+    commit.push(Operation::DeleteTable);
+    cluster.mode.tables().kernel().commit(&[commit], None).unwrap();
+    assert_eq!(cluster.mode.glance().unwrap(), Some(Loss::Tables));
+    cluster.mode.forget();
+    assert_eq!(cluster.mode.glance().unwrap(), None, "nothing is known");
+    cluster.mode.kernel().state.bound.clear();
+    cluster.sync(&Changed::default()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(cluster.mode.glance().unwrap(), None, "there again");
+    }
+}
+
+#[test]
+fn what_was_never_there_is_not_missed() {
+    let mut cluster = Cluster::before_start(Simulated::default());
+    assert_eq!(cluster.mode.glance().unwrap(), None, "not known yet");
+    cluster.sync(&Changed::default()).unwrap();
+    assert_eq!(cluster.mode.glance().unwrap(), None, "no Service, no device");
+    cluster.mode.kernel().refuses.insert(server(1, TCP), Errno::EINVAL);
+    assert_eq!(cluster.put(service(1)).refused.len(), 1);
+    for _ in 0..3 {
+        assert_eq!(cluster.mode.glance().unwrap(), None, "refused, and tried again anyway");
+    }
 }
 
 #[test]

@@ -54,6 +54,21 @@ impl Client {
         generation.ok_or(Error::Malformed("generation without a number"))
     }
 
+    fn handle(&mut self, family: Family, name: &str) -> Result<Option<u64>, Error> {
+        let body = |w: &mut Writer| in_table(family, name, w);
+        let request = Request { kind: kind(message::GET_TABLE), body: &body };
+        let mut handle = None;
+        let asked = dump::ask(&mut self.socket, &request, &mut |message| {
+            handle = decode::handle(message)?;
+            Ok(())
+        });
+        match asked {
+            Ok(()) => handle.map(Some).ok_or(Error::Malformed("table without a handle")),
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the elements of a set have counted; `None` if there is no such set. A dump that others' commits interrupt is begun again
     /// a few times and then given up as [`Error::Unstable`]: it may be long, and nobody depends on it.
     pub fn counters(
@@ -71,29 +86,19 @@ impl Client {
         match dump::dump_few_times(&mut self.socket, &request, ATTEMPTS, Vec::new, each) {
             Ok(counted) => Ok(Some(counted)),
             Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
-            Err(source) => Err(ObserveError { what: "counters", family, table: table.to_owned(), source }),
+            Err(source) => Err(unreadable("counters", family, table, source)),
         }
     }
 
     fn read(&mut self, family: Family, name: &str) -> Result<Option<Table>, ObserveError> {
-        let fail = |what| move |source| ObserveError { what, family, table: name.to_owned(), source };
-        if !self.exists(family, name).map_err(fail("existence"))? {
+        let fail = |what| move |source| unreadable(what, family, name, source);
+        if self.handle(family, name).map_err(fail("the handle"))?.is_none() {
             return Ok(None);
         }
         let mut table = Table::new(family, name);
         table.sets = self.sets(family, name).map_err(fail("sets"))?;
         table.chains = self.chains(family, name).map_err(fail("chains"))?;
         Ok(Some(table))
-    }
-
-    fn exists(&mut self, family: Family, name: &str) -> Result<bool, Error> {
-        let body = |w: &mut Writer| in_table(family, name, w);
-        let request = Request { kind: kind(message::GET_TABLE), body: &body };
-        match dump::ask(&mut self.socket, &request, &mut |_| Ok(())) {
-            Ok(()) => Ok(true),
-            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     fn sets(&mut self, family: Family, name: &str) -> Result<BTreeMap<String, Set>, Error> {
@@ -170,6 +175,13 @@ impl Kernel for Client {
                 Ok(_) | Err(_) => {}
             }
         }
+    }
+
+    fn handles(&mut self, tables: &[(Family, &str)]) -> Result<Vec<Option<u64>>, ObserveError> {
+        let handle = |&(family, name): &(Family, &str)| {
+            self.handle(family, name).map_err(|source| unreadable("the handle", family, name, source))
+        };
+        tables.iter().map(handle).collect()
     }
 
     fn commit(&mut self, commits: &[Commit], generation: Option<u32>) -> Result<(), CommitError> {
@@ -285,6 +297,10 @@ fn in_table(family: Family, table: &str, w: &mut Writer) {
 
 const fn kind(message: u8) -> u16 {
     nfnl::kind(SUBSYSTEM_NFTABLES, message)
+}
+
+fn unreadable(what: &'static str, family: Family, table: &str, source: Error) -> ObserveError {
+    ObserveError { what, family, table: table.to_owned(), source }
 }
 
 fn generation_error(source: Error) -> ObserveError {

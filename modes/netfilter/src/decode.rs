@@ -226,6 +226,7 @@ pub fn decode_anything(bytes: &[u8]) {
     for message in kubeweir_netlink::wire::messages(bytes).flatten() {
         let (mut list, mut counted) = (Vec::new(), Vec::new());
         let _ = (chain(&message), rule(&message), set(&message), generation(&message));
+        let _ = handle(&message);
         let _ = (elements(&message, &mut list), counters(&message, &mut counted));
         let _ = (survey::chain(&message), survey::rule(&message));
     }
@@ -233,10 +234,19 @@ pub fn decode_anything(bytes: &[u8]) {
 
 /// The generation in a `NEWGEN` message.
 pub(crate) fn generation(message: &Message<'_>) -> Result<Option<u32>, Error> {
+    found(message, a::GENERATION)?.map(|attribute| attribute.be32()).transpose()
+}
+
+/// The handle in a `NEWTABLE` message.
+pub(crate) fn handle(message: &Message<'_>) -> Result<Option<u64>, Error> {
+    found(message, a::TABLE_HANDLE)?.map(|attribute| attribute.be64()).transpose()
+}
+
+fn found<'a>(message: &Message<'a>, kind: u16) -> Result<Option<Attribute<'a>>, Error> {
     for attribute in body(message) {
         let attribute = attribute?;
-        if attribute.kind == a::GENERATION {
-            return attribute.be32().map(Some);
+        if attribute.kind == kind {
+            return Ok(Some(attribute));
         }
     }
     Ok(None)

@@ -33,6 +33,7 @@ pub(crate) mod message {
 pub(crate) mod attribute {
     pub(crate) const TABLE: u16 = 1;
     pub(crate) const TABLE_FLAGS: u16 = 2;
+    pub(crate) const TABLE_HANDLE: u16 = 4;
     pub(crate) const CHAIN_NAME: u16 = 3;
     pub(crate) const CHAIN_HOOK: u16 = 4;
     pub(crate) const CHAIN_POLICY: u16 = 5;

@@ -12,6 +12,9 @@ pub trait Kernel {
     /// Reads these tables as of one generation.
     fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError>;
 
+    /// What tells each of these tables from any other that ever had its name; `None` for a table that does not exist.
+    fn handles(&mut self, tables: &[(Family, &str)]) -> Result<Vec<Option<u64>>, ObserveError>;
+
     /// Carries out all operations. With a generation, only if nobody changed any table since then. Atomic unless the
     /// operations exceed what one batch can hold; then each part is, and the order of a [`Commit`] keeps traffic whole.
     fn commit(&mut self, commits: &[Commit], generation: Option<u32>) -> Result<(), CommitError>;

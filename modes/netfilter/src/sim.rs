@@ -18,6 +18,8 @@ use crate::{Chain, Commit, Element, Elements, Family, Key, Operation, Rule, Set,
 #[derive(Clone, Debug, Default)]
 pub struct Simulated {
     tables: BTreeMap<(Family, String), Table>,
+    /// Of the tables there are: the generation that each came with.
+    handles: BTreeMap<(Family, String), u64>,
     generation: u32,
     /// Commits to refuse, counted down: for tests of what happens then.
     pub refuse_next: u32,
@@ -36,6 +38,11 @@ impl Kernel for Simulated {
     fn observe(&mut self, tables: &[(Family, &str)]) -> Result<Observation, ObserveError> {
         let tables = tables.iter().map(|(family, name)| self.table(*family, name).map(listed)).collect();
         Ok(Observation { tables, generation: Some(self.generation) })
+    }
+
+    fn handles(&mut self, tables: &[(Family, &str)]) -> Result<Vec<Option<u64>>, ObserveError> {
+        let handle = |(family, name): &(Family, &str)| self.handles.get(&(*family, (*name).to_owned()));
+        Ok(tables.iter().map(|table| handle(table).copied()).collect())
     }
 
     fn commit(&mut self, commits: &[Commit], generation: Option<u32>) -> Result<(), CommitError> {
@@ -59,6 +66,10 @@ impl Kernel for Simulated {
             self.commits += 1;
         }
         self.tables = next;
+        self.handles.retain(|table, _| self.tables.contains_key(table));
+        for table in self.tables.keys() {
+            self.handles.entry(table.clone()).or_insert(self.generation.into());
+        }
         Ok(())
     }
 }

@@ -52,6 +52,24 @@ fn a_generation_that_is_over_is_refused() {
     });
 }
 
+#[test]
+fn a_table_keeps_its_handle_and_the_next_of_its_name_has_another() {
+    on_both(|kernel| {
+        let tables = [Family::Ip, Family::Ip6].map(|family| (family, "golden"));
+        assert_eq!(kernel.handles(&tables).unwrap(), [None, None]);
+        let make = diff::diff(None, golden(Family::Ip));
+        kernel.commit(std::slice::from_ref(&make), None).unwrap();
+        let first = kernel.handles(&tables).unwrap();
+        assert!(matches!(first[..], [Some(_), None]), "{first:?}");
+        kernel.commit(&[commit(vec![Operation::DeleteElements("frontends".into(), vec![])])], None).unwrap();
+        assert_eq!(kernel.handles(&tables).unwrap(), first);
+        kernel.commit(&[commit(vec![Operation::DeleteTable])], None).unwrap();
+        kernel.commit(&[make], None).unwrap();
+        let next = kernel.handles(&tables).unwrap();
+        assert!(next[0].is_some() && next != first, "{next:?}");
+    });
+}
+
 fn frontend(port: u16) -> Element {
     Element::of_set(Key::EMPTY.address(sample(Family::Ip).vip).protocol(132).port(port))
 }

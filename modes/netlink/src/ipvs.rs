@@ -20,7 +20,7 @@ use std::fmt;
 use crate::bulk::{self, Outcome};
 use crate::socket::Socket;
 use crate::wire::{Message, Writer};
-use crate::{Error, dump, generic};
+use crate::{Errno, Error, dump, generic};
 
 pub use decode::{info, real_server, server, timeouts};
 pub use real::{Connections, Forwarding, RealServer};
@@ -103,6 +103,14 @@ impl Client {
     /// All virtual servers of both families, in the kernel's order.
     pub fn servers(&mut self) -> Result<Vec<Listed>, Error> {
         self.list(&request::list_servers, decode::server)
+    }
+
+    /// Whether there is this virtual server.
+    pub fn has(&mut self, identity: &Identity) -> Result<bool, Error> {
+        match self.ask(&|w| request::get_server(identity, w), |_| Ok(())) {
+            Err(Error::Refused { errno: Errno::ESRCH, .. }) => Ok(false),
+            other => other.map(|_| true),
+        }
     }
 
     /// The real servers of one virtual server, in the kernel's order. None also if there is no such virtual server: the kernel

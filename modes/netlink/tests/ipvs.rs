@@ -38,6 +38,26 @@ fn mark(family: Family, mark: u32) -> Identity {
     Identity::Mark { family, mark: NonZeroU32::new(mark).unwrap() }
 }
 
+#[test]
+#[ignore = "runs in a guest kernel"]
+fn one_virtual_server_can_be_asked_for() {
+    inside(|client, _| {
+        let all: Vec<Identity> = [Family::V4, Family::V6]
+            .into_iter()
+            .flat_map(|family| [frontend(family, TCP), frontend(family, UDP), mark(family, 7)])
+            .collect();
+        for identity in &all {
+            assert!(!client.has(identity).unwrap(), "{identity}");
+        }
+        for identity in &all {
+            carry_out(client, &[Request::NewServer(*identity, rr(identity.family()))]);
+            assert!(client.has(identity).unwrap(), "{identity}");
+        }
+        carry_out(client, &[Request::DeleteServer(all[0])]);
+        assert!(!client.has(&all[0]).unwrap() && client.has(&all[1]).unwrap());
+    });
+}
+
 fn rr(family: Family) -> Scheduling {
     Scheduling::new("rr", family)
 }

@@ -80,6 +80,14 @@ impl Options {
             Translation::VirtualServers => TABLE_BESIDE_SERVERS,
         }
     }
+
+    /// Name of the table that the other mode has.
+    pub const fn table_of_other_mode(self) -> &'static str {
+        match self.translation {
+            Translation::Rules => TABLE_BESIDE_SERVERS,
+            Translation::VirtualServers => TABLE,
+        }
+    }
 }
 
 /// What the layout follows of the Services: what kinds of frontends there are, never how many.

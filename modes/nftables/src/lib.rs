@@ -26,4 +26,4 @@ pub mod seating;
 mod tally;
 
 pub use layout::{Options, Translation};
-pub use mode::{Applied, Mode};
+pub use mode::{Applied, Glance, Mode};

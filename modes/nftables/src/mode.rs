@@ -13,6 +13,19 @@ pub struct Mode<K> {
     kernel: K,
     options: Options,
     known: Known,
+    /// What tells our tables from others, by family, as first looked at after they were read.
+    handles: Option<Vec<Option<u64>>>,
+}
+
+/// What a glance at our tables says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// They are those that were programmed.
+    AsLeft,
+    /// One is gone, or another one is in its place.
+    Gone,
+    /// The same, and there are tables of the other mode, which removes ours when it takes over.
+    TakenOver,
 }
 
 /// What is known of the kernel's tables.
@@ -37,7 +50,7 @@ pub struct Applied {
 impl<K: Kernel> Mode<K> {
     /// The mode; nothing is read yet.
     pub fn new(kernel: K, options: Options) -> Mode<K> {
-        Mode { kernel, options, known: Known::Nothing }
+        Mode { kernel, options, known: Known::Nothing, handles: None }
     }
 
     /// The kernel behind the mode.
@@ -61,7 +74,24 @@ impl<K: Kernel> Mode<K> {
         let mut tables = observation.tables.into_iter();
         let observed = [tables.next().flatten(), tables.next().flatten()];
         self.known = Known::Observed(Box::new(observed), observation.generation);
+        self.handles = None;
         Ok(())
+    }
+
+    /// Whether our tables are still there, which nobody tells. Costs the same whatever is in them, and sees nothing of that. While
+    /// nothing is programmed, or it is not known what, nothing is missed.
+    pub fn glance(&mut self) -> Result<Glance, ObserveError> {
+        if !matches!(self.known, Known::Programmed(_)) {
+            return Ok(Glance::AsLeft);
+        }
+        let found = self.kernel.handles(&Family::ALL.map(|family| (family, self.options.table())))?;
+        let left = self.handles.get_or_insert_with(|| found.clone());
+        if *left == found && !found.contains(&None) {
+            return Ok(Glance::AsLeft);
+        }
+        let other = self.options.table_of_other_mode();
+        let others = self.kernel.handles(&Family::ALL.map(|family| (family, other)))?;
+        Ok(if others.iter().any(Option::is_some) { Glance::TakenOver } else { Glance::Gone })
     }
 
     /// What separates the kernel from the plan. Pure. `changed` and `node` are an upper bound of what differs from the

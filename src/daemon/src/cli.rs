@@ -24,7 +24,7 @@ pub struct Cli {
     pub flags: Flags,
     /// Remove what this program and kube-proxy in mode `nftables`, `ipvs` or `iptables` have left in the kernel, and exit. Virtual servers of
     /// others stay, and so do those of `--ipvs-exclude-cidrs` (`ipvs.excludeCIDRs`) unless this program recorded them. With the value
-    /// `ours`: remove only this program's tables, for when kube-proxy serves again.
+    /// `ours`: remove only this program's tables, for when kube-proxy serves again. A daemon that still runs programs everything again.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_cleanup)]
     pub cleanup: Option<Cleanup>,
     /// Write the configuration in effect, defaults and flags included, to this file, and exit.

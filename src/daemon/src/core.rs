@@ -12,7 +12,7 @@ use crate::Event;
 use crate::checks::Checks;
 use crate::counters::Counters;
 use crate::healthports::ledger::{Difference, Ledger};
-use crate::mode::{Applied, Complaint, Failure, Mode};
+use crate::mode::{Applied, Complaint, Failure, Loss, Mode};
 use crate::pace::Pace;
 use crate::prerequisites::{News, Pods, Prerequisites};
 use crate::question::Question;
@@ -22,6 +22,9 @@ use crate::told::{LookedAt, Told};
 
 /// Shortest pause between two times that a mode is tended.
 const SHORTEST_TENDING: Duration = Duration::from_millis(100);
+
+/// How often to look whether what was programmed is still there.
+const GLANCE: Duration = Duration::from_secs(5);
 
 /// All mutable state of the daemon.
 pub struct Core<M> {
@@ -43,6 +46,15 @@ pub struct Core<M> {
     tracker: Tracker,
     follower: Option<Counters>,
     health_ports: Ledger,
+    glances: Glances,
+}
+
+/// When was looked whether what was programmed is still there.
+#[derive(Debug, Default)]
+struct Glances {
+    last: Option<Instant>,
+    /// What was found, if that goes on.
+    found: Option<Loss>,
 }
 
 /// What has happened since the last successful pass.
@@ -142,6 +154,7 @@ impl<M: Mode> Core<M> {
             tracker: Tracker::default(),
             follower: None,
             health_ports: Ledger::default(),
+            glances: Glances::default(),
         }
     }
 
@@ -235,6 +248,27 @@ impl<M: Mode> Core<M> {
     pub fn tend_due(&self, now: Instant) -> Option<Instant> {
         let wanted = self.mode.is_known().then(|| self.mode.due()).flatten()?;
         Some(wanted.max(self.tending.due(true, now)?))
+    }
+
+    /// When to look whether what was programmed is still there.
+    pub fn glance_due(&self, now: Instant) -> Option<Instant> {
+        self.mode.is_known().then(|| self.glances.last.map_or(now, |last| last + GLANCE))
+    }
+
+    /// Looks whether what was programmed is still there, if that is due. A pass that looks at everything is due if it is not, unless
+    /// another daemon has taken over, which is not fought with. Returns what is gone, once.
+    pub fn glance(&mut self, now: Instant) -> Result<Option<Loss>, Failure> {
+        if self.glance_due(now).is_none_or(|due| due > now) {
+            return Ok(None);
+        }
+        self.glances.last = Some(now);
+        let found = self.mode.glance()?;
+        if matches!(found, Some(Loss::Removed(_))) {
+            self.mode.forget();
+            self.waiting.since.get_or_insert(now);
+        }
+        let before = std::mem::replace(&mut self.glances.found, found.clone());
+        Ok(found.filter(|loss| *loss != Loss::TakenOver || before != Some(Loss::TakenOver)))
     }
 
     /// When a check of tracked flows is due.

@@ -96,6 +96,7 @@ pub struct Metrics {
     services: Gauge,
     awaited: Gauge,
     host_findings: Gauge,
+    losses: Counter,
 }
 
 /// 1 ms to 16.384 s, doubling.
@@ -144,6 +145,7 @@ impl Metrics {
             services: Gauge::default(),
             awaited: Gauge::default(),
             host_findings: Gauge::default(),
+            losses: Counter::default(),
         };
         metrics.register_upstream(registry.sub_registry_with_prefix("kubeproxy"));
         metrics.register_flows(registry.sub_registry_with_prefix("kubeproxy_conntrack_reconciler"));
@@ -221,6 +223,8 @@ impl Metrics {
         r.register("lists_awaited", "Kinds whose initial list is not complete", self.awaited.clone());
         let help = "What the host lacks for packets to find their way";
         r.register("host_findings", help, self.host_findings.clone());
+        let help = "How often something that was programmed was found to be gone";
+        r.register("losses", help, self.losses.clone());
     }
 
     /// Counts an event that was seen.
@@ -232,6 +236,11 @@ impl Metrics {
     /// The host was judged: so much is missing.
     pub fn host_judged(&self, open: usize) {
         self.host_findings.set(count(open as u64));
+    }
+
+    /// Something that was programmed is gone.
+    pub fn lost(&self) {
+        self.losses.inc();
     }
 
     /// A sync was asked for.

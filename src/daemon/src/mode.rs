@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use kubeweir_netfilter::{CommitError, Kernel, ObserveError};
+use kubeweir_nftables::Glance;
 use kubeweir_nftables::programmed::Difference;
 use kubeweir_plan::{ObjectName, Plan, Update};
 
@@ -38,6 +39,9 @@ pub trait Mode {
         None
     }
 
+    /// Whether what was programmed is still there, which nobody tells: a few requests, however much it is.
+    fn glance(&mut self) -> Result<Option<Loss>, Failure>;
+
     /// Carries out what is due. Asked only while the state is known and not before [`Mode::due`]; after a failure nothing is
     /// known.
     fn tend(&mut self, _now: Instant) -> Result<Applied, Failure> {
@@ -58,6 +62,15 @@ pub struct Applied {
     /// What does not go as the plan has it although nothing failed: of all that was looked at in this pass, whether told
     /// before or not.
     pub complaints: Vec<Complaint>,
+}
+
+/// Something that was programmed is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Somebody has removed it, or put something else in its place.
+    Removed(String),
+    /// A daemon of the other mode has.
+    TakenOver,
 }
 
 /// Something that the kernel cannot do, or did not take, without the pass failing for it.
@@ -108,6 +121,14 @@ impl<K: Kernel> Mode for kubeweir_nftables::Mode<K> {
         let done = self.apply(difference)?;
         Ok(Applied { operations: done.operations, batches: done.batches, ..Applied::default() })
     }
+
+    fn glance(&mut self) -> Result<Option<Loss>, Failure> {
+        Ok(match self.glance()? {
+            Glance::AsLeft => None,
+            Glance::Gone => Some(Loss::Removed("our nftables tables".to_owned())),
+            Glance::TakenOver => Some(Loss::TakenOver),
+        })
+    }
 }
 
 impl<K: Kernel, S: kubeweir_ipvs::kernel::Kernel> Mode for kubeweir_ipvs::Mode<K, S> {
@@ -141,6 +162,13 @@ impl<K: Kernel, S: kubeweir_ipvs::kernel::Kernel> Mode for kubeweir_ipvs::Mode<K
 
     fn due(&self) -> Option<Instant> {
         self.due()
+    }
+
+    fn glance(&mut self) -> Result<Option<Loss>, Failure> {
+        Ok(self.glance()?.map(|loss| match loss {
+            kubeweir_ipvs::glance::Loss::TakenOver => Loss::TakenOver,
+            loss => Loss::Removed(loss.to_string()),
+        }))
     }
 
     fn tend(&mut self, now: Instant) -> Result<Applied, Failure> {

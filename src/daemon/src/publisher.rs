@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::core::{Counts, Standing, SyncReport, TendReport};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::mode::Complaint;
+use crate::mode::{Complaint, Failure, Loss};
 use crate::prerequisites::News;
 use crate::recorder::Recorder;
 
@@ -71,6 +71,26 @@ impl Publisher {
             }
             Err(failure) => {
                 error!(reason = format!("{:#}", Chain(failure)), took, "sync failed, will be retried");
+            }
+        }
+    }
+
+    /// What came of a glance at what was programmed.
+    pub(crate) fn glanced(&self, outcome: &Result<Option<Loss>, Failure>) {
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(loss)) => {
+                self.metrics.lost();
+                match loss {
+                    Loss::Removed(what) => warn!("somebody has removed {what}: looking at everything again"),
+                    Loss::TakenOver => {
+                        warn!("a daemon in the other mode has taken over, and removed our tables");
+                    }
+                }
+            }
+            Err(failure) => {
+                let reason = format!("{:#}", Chain(failure));
+                debug!(reason, "it cannot be seen whether what was programmed is still there");
             }
         }
     }

@@ -191,7 +191,8 @@ async fn drive<M: Mode>(
 ) {
     loop {
         let now = Instant::now();
-        let due = [core.due(now), core.tend_due(now), core.check_due(now), takeover.due(now)];
+        let due =
+            [core.due(now), core.tend_due(now), core.check_due(now), takeover.due(now), core.glance_due(now)];
         let received = match due.into_iter().flatten().min() {
             Some(due) => tokio::time::timeout_at(due.into(), queue.recv()).await.ok(),
             None => Some(queue.recv().await),
@@ -220,6 +221,7 @@ async fn drive<M: Mode>(
         if let Some(report) = core.tend(Instant::now) {
             publisher.tended(&report);
         }
+        publisher.glanced(&core.glance(Instant::now()));
         if let Some(check) = core.take_check(Instant::now())
             && checker.send(check).is_err()
         {

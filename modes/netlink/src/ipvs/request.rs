@@ -80,6 +80,12 @@ pub(super) fn list_servers(w: &mut Writer) {
     w.raw(&generic::header(command::GET_SERVICE, a::VERSION));
 }
 
+/// One virtual server. `ESRCH` if there is none.
+pub(super) fn get_server(identity: &Identity, w: &mut Writer) {
+    w.raw(&generic::header(command::GET_SERVICE, a::VERSION));
+    w.nest(a::SERVICE, |w| write_identity(identity, w));
+}
+
 /// The real servers of one virtual server.
 pub(super) fn list_reals(identity: &Identity, w: &mut Writer) {
     w.raw(&generic::header(command::GET_DESTINATION, a::VERSION));

@@ -14,6 +14,7 @@ use kubeweir_plan::{ObjectName, Protocol};
 
 use super::*;
 
+mod losses;
 mod state;
 mod tending;
 

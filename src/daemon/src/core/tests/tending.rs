@@ -51,6 +51,10 @@ impl Mode for Fake {
         self.due
     }
 
+    fn glance(&mut self) -> Result<Option<Loss>, Failure> {
+        Ok(None)
+    }
+
     fn tend(&mut self, now: Instant) -> Result<Applied, Failure> {
         self.tended.push(now);
         self.outcomes.pop_front().unwrap_or_else(|| Ok(Applied::default()))
