@@ -218,6 +218,32 @@ mod tests {
         );
     }
 
+    /// What becomes of the only cluster of a kubeconfig that says this of it.
+    fn cluster_of(cluster: &str, user: &str, master: Option<&str>) -> kube::config::Cluster {
+        let text = format!(
+            "clusters: [{{name: a, cluster: {cluster}}}]\nusers: [{{name: a, user: {user}}}]\n\
+             contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\ncurrent-context: a\n"
+        );
+        let file = completed(Kubeconfig::from_yaml(&text).unwrap(), master);
+        file.clusters.into_iter().next().and_then(|named| named.cluster).unwrap()
+    }
+
+    #[test]
+    fn a_kubeconfig_is_completed_as_client_go_would_read_it() {
+        let server = |cluster, user, master| cluster_of(cluster, user, master).server.unwrap();
+        assert_eq!(server("{server: 'a:1'}", "{}", None), "http://a:1");
+        assert_eq!(server("{server: 'a:1', certificate-authority: /ca}", "{}", None), "https://a:1");
+        assert_eq!(server("{server: 'a:1'}", "{client-certificate: /c}", None), "https://a:1");
+        assert_eq!(server("{server: 'http://a:1', certificate-authority: /ca}", "{}", None), "http://a:1");
+        assert_eq!(server("{server: 'https://a:1'}", "{}", Some("b:2")), "http://b:2");
+        let named = "{server: 'https://a', tls-server-name: a, proxy-url: 'http://p:1'}";
+        let kept = cluster_of(named, "{}", None);
+        assert_eq!((kept.tls_server_name, kept.proxy_url), (Some("a".into()), Some("http://p:1".into())));
+        assert_eq!(cluster_of(named, "{}", Some("https://b")).tls_server_name, None);
+        let without = cluster_of("{server: 'https://a', proxy-url: ''}", "{}", None);
+        assert_eq!(without.proxy_url.as_deref(), Some(NO_PROXY_NAMED), "the library must not look for one");
+    }
+
     #[test]
     fn an_address_without_a_scheme_gets_the_one_that_fits() {
         assert_eq!(with_scheme("192.0.2.1:6443", true), "https://192.0.2.1:6443");
