@@ -6,6 +6,7 @@ use std::process::Command;
 
 use kubeweir_e2e::api::StandIn;
 use kubeweir_e2e::generate;
+use kubeweir_e2e::metrics::expected;
 use kubeweir_e2e::owner::Owner;
 use kubeweir_e2e::proxy::{Ours, Proxy};
 use kubeweir_playground::Namespace;
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 /// What a range of Grafana's stands for.
 const RANGE: (&str, &str) = ("$__rate_interval", "5m");
+/// What Prometheus itself says of each target.
+const OF_PROMETHEUS: &str = "up";
+
 fn dashboards() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("dashboards")
 }
@@ -59,6 +63,18 @@ fn names(expression: &Expr, out: &mut BTreeSet<String>) {
     }
 }
 
+/// The names of all metrics that dashboard and alerts use.
+fn used() -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for text in of_dashboard().iter().chain(&of_alerts()) {
+        let parsed = parser::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        names(&parsed, &mut used);
+    }
+    used.remove(OF_PROMETHEUS);
+    assert!(used.len() > 20, "{used:?}");
+    used
+}
+
 /// All samples of a daemon that counts and has seen and done what daemons do.
 fn exported() -> String {
     let (node, api) = (Namespace::new("host").unwrap(), StandIn::start());
@@ -99,12 +115,7 @@ fn exported() -> String {
 
 #[test]
 fn every_metric_of_the_dashboard_and_the_alerts_is_exported() {
-    let mut used = BTreeSet::new();
-    for text in of_dashboard().iter().chain(&of_alerts()) {
-        let parsed = parser::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        names(&parsed, &mut used);
-    }
-    assert!(used.len() > 20, "{used:?}");
+    let used = used();
     let page = exported();
     let samples = page.lines().filter(|line| !line.starts_with('#'));
     let exported: BTreeSet<&str> = samples.filter_map(|line| line.split([' ', '{']).next()).collect();
@@ -115,6 +126,20 @@ fn every_metric_of_the_dashboard_and_the_alerts_is_exported() {
         let Some(query) = variable["query"]["query"].as_str() else { continue };
         let name = query.strip_prefix("label_values(").unwrap().split(',').next().unwrap();
         assert!(exported.contains(name), "{query}");
+    }
+}
+
+/// A panel or an alert about a metric that one mode lacks would be silent on nodes in that mode, and nobody would notice.
+#[test]
+fn every_metric_of_the_dashboard_and_the_alerts_is_there_in_both_modes() {
+    for mode in ["nftables", "ipvs"] {
+        let there = expected(mode);
+        for name in used() {
+            let mut endings = ["_bucket", "_count", "_sum"].into_iter();
+            let family = endings.find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
+            let is_there = [name.as_str(), family].iter().any(|name| there.contains_key(*name));
+            assert!(is_there, "{name} is not there in {mode} mode");
+        }
     }
 }
 
