@@ -213,6 +213,11 @@ fn without_the_flag_nothing_counts_and_switching_it_off_leaves_nothing() {
     let proxy = cluster.start(&[]);
     assert_eq!(sorted(&listing()), sorted(&without));
     assert!(!proxy.page("/metrics").unwrap().1.contains("kubeweir_service_"));
+    let mut top = Command::new(program());
+    top.args(["top", "--hostname-override=node-1"]).stderr(Stdio::piped());
+    let output = cluster.node().start(&mut top).unwrap().wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("set serviceCounters") && said.contains("--service-counters"), "{said}");
 }
 
 #[test]

@@ -199,7 +199,8 @@ pub struct Flags {
     /// Shortest pause between two commits, in every mode but `ipvs`.
     #[arg(long)]
     pub iptables_min_sync_period: Option<String>,
-    /// Count connections, packets and bytes of each Service, for `/metrics` and `kubeweir top`. Not in kube-proxy.
+    /// Count connections, packets and bytes of each Service, for `/metrics` and `kubeweir top`. Not in kube-proxy. With `--config` the
+    /// field `serviceCounters` counts instead.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
     pub service_counters: Option<bool>,
     /// For `/proc/self/oom_score_adj`: -1000 to 1000.
@@ -247,6 +248,7 @@ pub struct IpvsFlags {
     #[arg(long)]
     pub ipvs_udp_timeout: Option<String>,
     /// How long connections to an endpoint that is gone may go on: 5m if nothing is given, 0 ends them at once. Not in kube-proxy.
+    /// With `--config` the field `ipvs.drainTimeout` counts instead.
     #[arg(long)]
     pub ipvs_drain_timeout: Option<String>,
 }

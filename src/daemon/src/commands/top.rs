@@ -47,5 +47,7 @@ fn cells((name, rates): (String, [f64; 5])) -> Vec<String> {
 
 fn read(metrics: Option<SocketAddr>) -> anyhow::Result<Page> {
     let text = ask_daemon(metrics, "/metrics")?;
-    Page::read(&text).context("the daemon does not count: start it with --service-counters")
+    Page::read(&text).context(
+        "the daemon does not count: set serviceCounters in its configuration file, or without one start it with --service-counters",
+    )
 }

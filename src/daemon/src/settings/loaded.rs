@@ -31,13 +31,25 @@ impl Loaded {
 
     /// From what was decoded.
     pub(crate) fn new(decoded: Decoded, flags: &Flags) -> Result<Loaded, Error> {
-        let passed_over = decoded.passed_over();
+        let passed_over = decoded.passed_over().into_iter().chain(replaced(flags));
         let written = decoded.configuration;
         let (effective, advice) = written.clone().effective();
-        let advice = passed_over.into_iter().chain(advice).collect();
+        let advice = passed_over.chain(advice).collect();
         let settings = Settings::new(&effective, flags, advice)?;
         Ok(Loaded { written, effective, settings })
     }
+}
+
+/// Of the flags that a file replaces, those of ours that are given, and what to do instead. Who comes from kube-proxy knows of the
+/// others that they are replaced.
+fn replaced(flags: &Flags) -> Vec<String> {
+    let given = [
+        ("service-counters", "serviceCounters", flags.service_counters.is_some()),
+        ("ipvs-drain-timeout", "ipvs.drainTimeout", flags.ipvs.ipvs_drain_timeout.is_some()),
+    ];
+    let given = given.into_iter().filter(|(.., given)| *given && flags.config.is_some());
+    let text = |flag, field| format!("--{flag} is passed over beside --config: set {field} in the file");
+    given.map(|(flag, field, _)| text(flag, field)).collect()
 }
 
 /// The file, or without one the flags, and the flags over it that count beside a file.

@@ -278,6 +278,31 @@ fn beside_a_file_only_a_few_flags_count() {
     assert_eq!((settings.source, settings.logging.verbosity), (Source::Api { kubeconfig: None, master }, 5));
 }
 
+#[test]
+fn flags_of_ours_that_a_file_replaces_are_told_of_with_the_field_that_counts() {
+    let given = |config: Option<&str>| Flags {
+        config: config.map(Into::into),
+        service_counters: Some(true),
+        ipvs: crate::cli::IpvsFlags { ipvs_drain_timeout: Some("1m".into()), ..Default::default() },
+        ..Flags::default()
+    };
+    let configuration = Configuration { mode: "ipvs".into(), ..Configuration::default() };
+    let advice = |flags: &Flags| {
+        let decoded = Decoded { configuration: configuration.clone(), ..Decoded::default() };
+        let mut advice = Loaded::new(decoded, flags).unwrap().settings.advice;
+        advice.retain(|text| text.starts_with("--"));
+        advice
+    };
+    assert_eq!(
+        advice(&given(Some("config"))),
+        [
+            "--service-counters is passed over beside --config: set serviceCounters in the file",
+            "--ipvs-drain-timeout is passed over beside --config: set ipvs.drainTimeout in the file",
+        ]
+    );
+    assert_eq!((advice(&given(None)), advice(&flags())), (Vec::new(), Vec::new()));
+}
+
 proptest! {
     #[test]
     fn whatever_text_a_field_has_is_written_so_that_it_is_read(text in any::<String>(), other in "[ -~]*") {
