@@ -150,18 +150,23 @@ fn with_port(text: &mut String, default: u16) {
 }
 
 /// `10.0.0.1`, `10.0.0.1:80`, `::1`, `[::1]` or `[::1]:80`; ports that are none, and [`OFF`], are not taken.
-fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
+pub(super) fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if text == OFF {
         return None;
     }
-    if let Some(address) = sloppy::address(text.trim_start_matches('[').trim_end_matches(']')) {
+    if let Some(address) = sloppy::address(without_brackets(text)) {
         return Some((address, None));
     }
-    let (address, port) = text.rsplit_once(':')?;
-    let is_v6 = address.starts_with('[') && address.ends_with(']');
-    let address = sloppy::address(address.trim_start_matches('[').trim_end_matches(']'))?;
+    let (host, port) = text.rsplit_once(':')?;
+    let inner = without_brackets(host);
+    let address = sloppy::address(inner)?;
     let port = port.parse().ok()?;
-    (is_v6 || address.is_ipv4()).then_some((address, Some(port)))
+    (inner != host || address.is_ipv4()).then_some((address, Some(port)))
+}
+
+/// What a pair of brackets has in it. One of them alone, or a second pair, is a slip that is not to be guessed at.
+pub(super) fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -193,6 +198,17 @@ mod tests {
         assert_eq!(effective.ipvs.exclude_cidrs, ["10.1.0.0/16"]);
         assert_eq!(effective.healthz_bind_address, "127.0.0.1:10256");
         assert_eq!(effective.metrics_bind_address, "[::1]:99");
+    }
+
+    #[test]
+    fn brackets_that_do_not_match_stay_to_be_complained_about() {
+        let of = |text: &str| effective(|c| c.healthz_bind_address = text.into()).healthz_bind_address;
+        assert_eq!(of("[::1]"), "[::1]:10256");
+        for slip in
+            ["[::1", "::1]", "[::1]]", "[[::1]]", "[[::1]]:80", "[::1:80", "[::1]]:80", "[10.0.0.1", "[]"]
+        {
+            assert_eq!(of(slip), slip);
+        }
     }
 
     #[test]

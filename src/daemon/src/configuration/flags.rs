@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::CommandFactory;
 use serde_json::Value;
 
+use super::defaults::without_brackets;
 use super::sections::{ClientConnection, Conntrack, DetectLocal, Iptables, Ipvs, Logging, Nftables, Vmodule};
 use super::values::{FlushFrequency, GoDuration};
 use super::{Configuration, Error, OFF, fields, gates};
@@ -297,7 +298,7 @@ fn address(given: Option<&str>, port: Option<u16>, default: &str) -> String {
         Some(_) if given.parse::<std::net::SocketAddr>().is_ok() => given.to_owned(),
         Some(port) => {
             let address = if given.is_empty() { default } else { given };
-            let address = address.trim_start_matches('[').trim_end_matches(']');
+            let address = without_brackets(address);
             if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
         }
     }

@@ -69,7 +69,7 @@ fn what_an_operator_should_know_is_said() {
 type Change = fn(&mut Configuration);
 
 /// A change of a configuration for nftables mode, and the complaint about it.
-const COMPLAINTS: [(Change, &str); 27] = [
+const COMPLAINTS: [(Change, &str); 28] = [
     (|c| c.mode = "userspace".into(), "mode: Invalid value: \"userspace\": must be iptables"),
     (|c| c.cluster_cidr = "10.0.0.0/8,10.1.0.0/16".into(), "clusterCIDR: Invalid value"),
     (|c| c.cluster_cidr = "10.0.0.0/8,pods".into(), "clusterCIDR[1]: Invalid value: \"pods\""),
@@ -92,6 +92,10 @@ const COMPLAINTS: [(Change, &str); 27] = [
     (
         |c| c.healthz_bind_address = "here".into(),
         "healthzBindAddress: Invalid value: \"here\": must be IP:port",
+    ),
+    (
+        |c| c.healthz_bind_address = "[::1]]".into(),
+        "healthzBindAddress: Invalid value: \"[::1]]\": must be IP:port",
     ),
     (
         |c| c.metrics_bind_address = "127.0.0.1:0".into(),
@@ -154,7 +158,7 @@ fn values_that_make_no_sense_name_their_field() {
 #[test]
 fn all_complaints_come_at_once() {
     // Each of these excludes a later one on the same field.
-    let compatible = [0, 2, 3, 4, 9, 10, 11, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26];
+    let compatible = [0, 2, 3, 4, 9, 10, 12, 14, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
     let error = settings(|c| compatible.into_iter().skip(1).for_each(|at| COMPLAINTS[at].0(c))).unwrap_err();
     let Error::Invalid(complaints) = error else { panic!("{error}") };
     assert_eq!(complaints.0.len(), compatible.len() - 1 + 1, "{complaints}");
