@@ -357,6 +357,7 @@ fn mistakes_end_the_process_with_1_and_are_named_all_of_them() {
         (vec!["positional"], "positional"),
         (vec!["--unheard-of"], "--unheard-of"),
         (vec!["--ipvs-tcp-timeout=soon"], "--ipvs-tcp-timeout: \"soon\" is not a duration"),
+        (vec!["--config=/nonexistent/config", "--ipvs-tcp-timeout=soon"], "--ipvs-tcp-timeout: \"soon\""),
         (vec!["--config=/nonexistent/config"], "cannot read /nonexistent/config"),
         (vec!["--hostname-override= "], "hostnameOverride: Invalid value"),
         (vec!["--feature-gates=NFTablesProxyMode=false"], "the feature is locked to true"),

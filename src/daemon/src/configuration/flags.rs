@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::CommandFactory;
+use kubeweir_cluster::sloppy;
 use serde_json::Value;
 
-use super::defaults::without_brackets;
+use super::defaults::{address_and_port, without_brackets};
 use super::sections::{ClientConnection, Conntrack, DetectLocal, Iptables, Ipvs, Logging, Nftables, Vmodule};
 use super::values::{FlushFrequency, GoDuration};
 use super::{Configuration, Error, OFF, fields, gates};
@@ -131,11 +132,15 @@ fn shown(value: &Value) -> String {
 impl Configuration {
     /// From flags alone.
     pub fn from_flags(flags: &Flags) -> Result<Configuration, Error> {
+        let configuration = Configuration::parsed_from(flags)?;
+        positive_periods(flags)?;
+        Ok(configuration)
+    }
+
+    /// From flags that can be parsed, which is asked of them whether they count or not.
+    pub(crate) fn parsed_from(flags: &Flags) -> Result<Configuration, Error> {
+        addresses(flags)?;
         let period = parsed("iptables-sync-period", flags.iptables_sync_period.as_ref())?;
-        // The mode has one of them.
-        if flags.proxy_mode.as_deref() != Some("ipvs") {
-            positive("iptables-sync-period", period)?;
-        }
         let min_period =
             parsed("iptables-min-sync-period", flags.iptables_min_sync_period.as_ref())?.unwrap_or_default();
         let masquerade_all = flags.masquerade_all.unwrap_or_default();
@@ -170,7 +175,7 @@ impl Configuration {
                 localhost_node_ports: idle.iptables_localhost_nodeports,
                 ..Iptables::default()
             },
-            ipvs: Ipvs::from_flags(&flags.ipvs, flags.proxy_mode.as_deref() == Some("ipvs"))?,
+            ipvs: Ipvs::from_flags(&flags.ipvs)?,
             nftables: Nftables {
                 masquerade_bit: None,
                 masquerade_all,
@@ -187,10 +192,8 @@ impl Configuration {
             oom_score_adj: flags.oom_score_adj,
             service_counters: flags.service_counters.unwrap_or_default(),
             conntrack: Conntrack::from_flags(&flags.conntrack)?,
-            config_sync_period: positive(
-                "config-sync-period",
-                parsed("config-sync-period", idle.config_sync_period.as_ref())?,
-            )?,
+            config_sync_period: parsed("config-sync-period", idle.config_sync_period.as_ref())?
+                .unwrap_or_default(),
             ..Configuration::default()
         };
         configuration.overlay(flags)?;
@@ -227,17 +230,13 @@ impl Logging {
 }
 
 impl Ipvs {
-    fn from_flags(flags: &IpvsFlags, is_mode: bool) -> Result<Ipvs, Error> {
+    fn from_flags(flags: &IpvsFlags) -> Result<Ipvs, Error> {
         let duration = |flag, text: &Option<String>| parsed(flag, text.as_ref());
-        let period = duration("ipvs-sync-period", &flags.ipvs_sync_period)?;
-        if is_mode {
-            positive("ipvs-sync-period", period)?;
-        }
         Ok(Ipvs {
             scheduler: text(flags.ipvs_scheduler.as_ref()),
             exclude_cidrs: list(&flags.ipvs_exclude_cidrs),
             strict_arp: flags.ipvs_strict_arp.unwrap_or_default(),
-            sync_period: period.unwrap_or_default(),
+            sync_period: duration("ipvs-sync-period", &flags.ipvs_sync_period)?.unwrap_or_default(),
             min_sync_period: duration("ipvs-min-sync-period", &flags.ipvs_min_sync_period)?
                 .unwrap_or_default(),
             tcp_timeout: duration("ipvs-tcp-timeout", &flags.ipvs_tcp_timeout)?.unwrap_or_default(),
@@ -314,14 +313,35 @@ fn vmodule(text: &str) -> Result<Vec<Vmodule>, String> {
     text.split(',').filter(|text| !text.is_empty()).map(entry).collect()
 }
 
-/// Zero in a file means that nothing is said. A flag says something; if it is not given, nothing is said either.
-fn positive(flag: &'static str, period: Option<GoDuration>) -> Result<GoDuration, Error> {
-    match period {
-        Some(period) if period.is_zero() => {
-            Err(Error::Flag { flag, reason: "must be greater than zero".to_owned() })
+/// Zero in a file means that nothing is said. A flag that is given says something.
+fn positive_periods(flags: &Flags) -> Result<(), Error> {
+    // The mode has one of them.
+    let of_mode = match flags.proxy_mode.as_deref() {
+        Some("ipvs") => ("ipvs-sync-period", &flags.ipvs.ipvs_sync_period),
+        _ => ("iptables-sync-period", &flags.iptables_sync_period),
+    };
+    for (flag, text) in [of_mode, ("config-sync-period", &flags.idle.config_sync_period)] {
+        if parsed(flag, text.as_ref())?.is_some_and(GoDuration::is_zero) {
+            return Err(Error::Flag { flag, reason: "must be greater than zero".to_owned() });
         }
-        period => Ok(period.unwrap_or_default()),
     }
+    Ok(())
+}
+
+/// Looks at addresses, which are kept as they are given. An empty one is none.
+fn addresses(flags: &Flags) -> Result<(), Error> {
+    let address = |text: &str| {
+        let fine = text.is_empty() || sloppy::address(text).is_some();
+        if fine { Ok(()) } else { Err(format!("{text:?} is not a valid IP address")) }
+    };
+    let server = |text: &str| {
+        let fine = text.is_empty() || text == OFF || address_and_port(text).is_some();
+        if fine { Ok(()) } else { Err(format!("{text:?} is not in a valid format (IP or IP:port)")) }
+    };
+    with("bind-address", flags.bind_address.as_ref(), address)?;
+    with("healthz-bind-address", flags.healthz_bind_address.as_ref(), server)?;
+    with("metrics-bind-address", flags.metrics_bind_address.as_ref(), server)?;
+    Ok(())
 }
 
 fn parsed<T: FromStr<Err = String>>(flag: &'static str, text: Option<&String>) -> Result<Option<T>, Error> {
@@ -427,6 +447,9 @@ mod tests {
             "--iptables-sync-period=0",
             "--ipvs-sync-period=0s --proxy-mode=ipvs",
             "--config-sync-period=0",
+            "--bind-address=here",
+            "--healthz-bind-address=[::1",
+            "--metrics-bind-address=127.0.0.1:70000",
         ] {
             let error = Configuration::from_flags(&flags(line)).unwrap_err().to_string();
             assert!(error.starts_with(line.split('=').next().unwrap()), "{error}");

@@ -55,7 +55,10 @@ fn replaced(flags: &Flags) -> Vec<String> {
 /// The file, or without one the flags, and the flags over it that count beside a file.
 pub(super) fn read(flags: &Flags) -> Result<Decoded, configuration::Error> {
     match &flags.config {
-        Some(path) => with_flags(Configuration::from_file(path)?, flags),
+        Some(path) => {
+            Configuration::parsed_from(flags)?;
+            with_flags(Configuration::from_file(path)?, flags)
+        }
         None => Ok(Decoded { configuration: Configuration::from_flags(flags)?, ..Decoded::default() }),
     }
 }

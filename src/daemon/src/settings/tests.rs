@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use clap::Parser as _;
 use kubeweir_plan::options::NodePortOption;
 use proptest::prelude::*;
 
@@ -305,6 +306,33 @@ fn flags_of_ours_that_a_file_replaces_are_told_of_with_the_field_that_counts() {
         ]
     );
     assert_eq!((advice(&given(None)), advice(&flags())), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn flags_that_do_not_count_beside_a_file_must_be_possible_nevertheless() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("config.conf");
+    std::fs::write(&path, Configuration::default().text().unwrap()).unwrap();
+    let read = |flag: &str| {
+        let config = format!("--config={}", path.display());
+        Settings::from_flags(&crate::cli::Cli::parse_from(["kubeweir", &config, flag]).flags)
+    };
+    for flag in [
+        "--iptables-sync-period=junk",
+        "--ipvs-tcp-timeout=junk",
+        "--feature-gates=X",
+        "--bind-address=junk",
+        "--healthz-bind-address=junk",
+        "--metrics-bind-address=::1]:1",
+    ] {
+        let error = read(flag).unwrap_err().to_string();
+        assert!(error.starts_with(flag.split('=').next().unwrap()), "{error}");
+    }
+    for flag in
+        ["--iptables-sync-period=0", "--feature-gates=X=true", "--bind-address=", "--healthz-bind-address=0"]
+    {
+        assert!(read(flag).is_ok(), "{flag} can be parsed");
+    }
 }
 
 proptest! {
