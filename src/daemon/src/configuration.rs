@@ -6,6 +6,7 @@
 
 pub mod decode;
 mod defaults;
+mod documents;
 pub mod fields;
 pub mod flags;
 pub mod gates;

@@ -5,7 +5,7 @@ use std::path::Path;
 use kubeweir_cluster::tree::{Tree, join};
 use serde_json::Value;
 
-use super::{API_VERSION, Configuration, Error, KIND};
+use super::{API_VERSION, Configuration, Error, KIND, documents};
 
 /// A configuration as written, and what was passed over in the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Decoded {
     pub unknown: Vec<String>,
     /// Fields that are there more than once, by their path: the last counts.
     pub duplicate: Vec<String>,
+    /// Whether further documents follow: the first counts.
+    pub further: bool,
 }
 
 impl Decoded {
@@ -24,7 +26,9 @@ impl Decoded {
         let named = |what: &str, paths: &[String]| {
             (!paths.is_empty()).then(|| format!("{what} {}", paths.join(", ")))
         };
-        let named = [named("unknown fields", &self.unknown), named("duplicate fields", &self.duplicate)];
+        let further = self.further.then(|| "documents after the first are passed over".to_owned());
+        let named =
+            [named("unknown fields", &self.unknown), named("duplicate fields", &self.duplicate), further];
         let named: Vec<String> = named.into_iter().flatten().collect();
         (!named.is_empty()).then(|| format!("the configuration was decoded leniently: {}", named.join("; ")))
     }
@@ -41,15 +45,16 @@ impl Configuration {
 
     /// Reads a file's text; the error says what is wrong, and of which field or in which line.
     pub fn from_text(text: &str) -> Result<Decoded, String> {
+        let (document, further) = documents::first(text);
         let Tree { value: mut object, duplicate } =
-            Tree::from_yaml(text).map_err(|error| error.to_string())?;
+            Tree::from_yaml(document).map_err(|error| error.to_string())?;
         header(&object)?;
         let mut unknown = Vec::new();
         unknown_fields(&object, &Configuration::default().object(), "", &mut unknown);
         without_nulls(&mut object);
         let configuration = serde_path_to_error::deserialize(object)
             .map_err(|error| format!("{KIND}.{}: {}", error.path(), error.inner()))?;
-        Ok(Decoded { configuration, unknown, duplicate })
+        Ok(Decoded { configuration, unknown, duplicate, further })
     }
 }
 
@@ -133,6 +138,21 @@ mod tests {
         ] {
             let error = read(fields).unwrap_err();
             assert!(error.starts_with(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_first_document_counts_and_others_are_told_of_unless_they_are_empty() {
+        for (rest, passed_over) in [
+            ("---\n", None),
+            ("---\n# nothing\n", None),
+            ("---\nmode: nftables\n", Some("documents after the first are passed over")),
+            ("---\nmode: [\n", Some("documents after the first are passed over")),
+        ] {
+            let decoded = Configuration::from_text(&format!("---\n{HEAD}mode: ipvs\n{rest}")).unwrap();
+            assert_eq!(decoded.configuration.mode, "ipvs");
+            let said = decoded.passed_over();
+            assert_eq!(said.as_deref().map(|text| text.rsplit(": ").next().unwrap()), passed_over, "{rest}");
         }
     }
 
