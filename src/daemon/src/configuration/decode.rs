@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use kubeweir_cluster::tree::{Tree, join};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::fields::put;
 use super::{API_VERSION, Configuration, Error, KIND, documents};
 
 /// A configuration as written, and what was passed over in the file.
@@ -49,8 +50,10 @@ impl Configuration {
         let Tree { value: mut object, duplicate } =
             Tree::from_yaml(document).map_err(|error| error.to_string())?;
         header(&object)?;
+        let known = known();
+        mappings(&object, &known, "")?;
         let mut unknown = Vec::new();
-        unknown_fields(&object, &Configuration::default().object(), "", &mut unknown);
+        unknown_fields(&object, &known, "", &mut unknown);
         without_nulls(&mut object);
         let configuration = serde_path_to_error::deserialize(object)
             .map_err(|error| format!("{KIND}.{}: {}", error.path(), error.inner()))?;
@@ -65,6 +68,41 @@ fn header(object: &Value) -> Result<(), String> {
         return Err(format!("expected {KIND} of {API_VERSION}, found {kind:?} of {api_version:?}"));
     }
     Ok(())
+}
+
+/// Every field, and an entry of the one list whose entries have fields.
+fn known() -> Value {
+    let mut known = Configuration::default().object();
+    put(&mut known, "logging.vmodule", json!([{}]));
+    known
+}
+
+/// What has fields is a mapping. A list would be taken for one whose fields are in the order that they have here.
+fn mappings(given: &Value, known: &Value, at: &str) -> Result<(), String> {
+    match (known, given) {
+        // Of a field it says nothing, but in a list it is an entry.
+        (Value::Object(_), Value::Null) if !at.ends_with(']') => Ok(()),
+        (Value::Object(known), Value::Object(given)) => known.iter().try_for_each(|(name, known)| {
+            given.get(name).map_or(Ok(()), |given| mappings(given, known, &join(at, name)))
+        }),
+        (Value::Object(_), other) => Err(format!("{KIND}.{at}: must be a mapping, not {}", kind(other))),
+        (Value::Array(entries), Value::Array(given)) => entries.first().map_or(Ok(()), |entry| {
+            let mut given = given.iter().enumerate();
+            given.try_for_each(|(index, given)| mappings(given, entry, &format!("{at}[{index}]")))
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
 }
 
 /// Names fields that are not among the known ones. Maps whose keys are free, and lists, hold none.
@@ -138,6 +176,22 @@ mod tests {
         ] {
             let error = read(fields).unwrap_err();
             assert!(error.starts_with(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_fields_is_a_mapping_and_nothing_else() {
+        for (fields, error) in [
+            ("clientConnection: [json]\n", "clientConnection: must be a mapping, not a list"),
+            ("conntrack: [1]\n", "conntrack: must be a mapping, not a list"),
+            ("nftables: []\n", "nftables: must be a mapping, not a list"),
+            ("ipvs: rr\n", "ipvs: must be a mapping, not a string"),
+            ("featureGates: 1\n", "featureGates: must be a mapping, not a number"),
+            ("logging: {options: {json: [true]}}\n", "logging.options.json: must be a mapping, not a list"),
+            ("logging: {vmodule: [{}, [a, 3]]}\n", "logging.vmodule[1]: must be a mapping, not a list"),
+            ("logging: {vmodule: [null]}\n", "logging.vmodule[0]: must be a mapping, not null"),
+        ] {
+            assert_eq!(read(fields).unwrap_err(), format!("KubeProxyConfiguration.{error}"));
         }
     }
 
