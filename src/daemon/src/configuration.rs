@@ -27,7 +27,7 @@ pub use validate::{Complaint, Complaints};
 use values::GoDuration;
 
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-const KIND: &str = "KubeProxyConfiguration";
+pub(crate) const KIND: &str = "KubeProxyConfiguration";
 /// As a bind address: the server is not wanted. Ours: an empty one means its default, as kubeadm writes it.
 pub const OFF: &str = "0";
 

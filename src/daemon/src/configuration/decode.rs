@@ -173,6 +173,14 @@ mod tests {
                 "logging: {options: {json: {infoBufferSize: 1Q}}}\n",
                 "KubeProxyConfiguration.logging.options.json.infoBufferSize: ",
             ),
+            (
+                "logging: {flushFrequency: 1.5}\n",
+                "KubeProxyConfiguration.logging.flushFrequency: must be a duration such as 5s, or nanoseconds",
+            ),
+            (
+                "logging: {flushFrequency: [5s]}\n",
+                "KubeProxyConfiguration.logging.flushFrequency: must be a string or a number",
+            ),
         ] {
             let error = read(fields).unwrap_err();
             assert!(error.starts_with(path), "{error}");
@@ -217,6 +225,16 @@ mod tests {
         {
             let decoded = read(&format!("logging: {{flushFrequency: {text}}}\n")).unwrap();
             assert_eq!(decoded.configuration.logging.flush_frequency.0, duration);
+        }
+    }
+
+    #[test]
+    fn sizes_may_be_numbers_with_an_exponent_or_a_fraction() {
+        for (text, size) in [("64", "64"), ("1e3", "1000.0"), ("1.5", "1.5"), ("64Ki", "64Ki")] {
+            let decoded =
+                read(&format!("logging: {{options: {{text: {{infoBufferSize: {text}}}}}}}\n")).unwrap();
+            let options = decoded.configuration.logging.options.text;
+            assert_eq!(options.info_buffer_size, size.parse().unwrap());
         }
     }
 

@@ -102,16 +102,21 @@ impl<'de> Deserialize<'de> for GoDuration {
 pub struct FlushFrequency(pub GoDuration);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be a string or a number")]
 enum Either {
-    Number(i64),
+    Number(serde_json::Number),
     Text(String),
 }
 
 impl<'de> Deserialize<'de> for FlushFrequency {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<FlushFrequency, D::Error> {
         match Either::deserialize(source)? {
-            Either::Number(nanoseconds) => Ok(FlushFrequency(GoDuration(nanoseconds))),
+            Either::Number(number) => {
+                let whole = number.as_i64().map(|nanoseconds| FlushFrequency(GoDuration(nanoseconds)));
+                whole.ok_or_else(|| {
+                    D::Error::custom("must be a duration such as 5s, or nanoseconds in digits alone")
+                })
+            }
             Either::Text(text) => text.parse().map(FlushFrequency).map_err(D::Error::custom),
         }
     }
@@ -154,7 +159,7 @@ impl FromStr for Quantity {
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Quantity, D::Error> {
         match Either::deserialize(source)? {
-            Either::Number(bytes) => Ok(Quantity(bytes.to_string())),
+            Either::Number(bytes) => bytes.to_string().parse().map_err(D::Error::custom),
             Either::Text(text) if text.is_empty() => Ok(Quantity::default()),
             Either::Text(text) => text.parse().map_err(D::Error::custom),
         }

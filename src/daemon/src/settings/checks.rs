@@ -9,7 +9,7 @@ use kubeweir_plan::options::{DetectLocal, NodePortOption};
 
 use super::{ConntrackSettings, ProxyMode};
 use crate::configuration::values::GoDuration;
-use crate::configuration::{Complaint, Complaints, Configuration, Conntrack, Logging, OFF, gates};
+use crate::configuration::{Complaint, Complaints, Configuration, Conntrack, KIND, Logging, OFF, gates};
 
 /// `IFNAMSIZ`, less the byte that ends it.
 const LONGEST_INTERFACE: usize = 15;
@@ -64,11 +64,12 @@ impl Section {
     /// The longest and the shortest.
     pub(super) fn periods(&self, c: &mut Complaints) -> (Duration, Duration) {
         let (longest, shortest) = (self.sync_period, self.min_sync_period);
-        let path = format!("{}.minSyncPeriod", self.name);
-        c.unless(longest > GoDuration(0), &format!("{}.syncPeriod", self.name), &longest, POSITIVE);
+        let (path, longest_path) =
+            (format!("{}.minSyncPeriod", self.name), format!("{}.syncPeriod", self.name));
+        c.unless(longest > GoDuration(0), &longest_path, &longest, POSITIVE);
         c.unless(shortest >= GoDuration(0), &path, &shortest, NOT_NEGATIVE);
-        let why = format!("must be less than or equal to {}.syncPeriod", self.name);
-        c.unless(shortest <= longest, &path, &shortest, &why);
+        let why = format!("must be greater than or equal to {KIND}.{path}");
+        c.unless(shortest <= longest, &longest_path, &longest, &why);
         let short_enough = self.longest_min.is_none_or(|limit| shortest <= limit);
         c.unless(
             short_enough,

@@ -106,7 +106,7 @@ const COMPLAINTS: [(Change, &str); 28] = [
     (|c| c.bind_address = "here".into(), "bindAddress: Invalid value: \"here\": not a valid textual"),
     (
         |c| c.nftables.min_sync_period = seconds(60),
-        "nftables.minSyncPeriod: Invalid value: \"1m0s\": must be less than or equal to nftables.syncPeriod",
+        "nftables.syncPeriod: Invalid value: \"30s\": must be greater than or equal to KubeProxyConfiguration.nftables.minSyncPeriod",
     ),
     (
         |c| (c.nftables.min_sync_period, c.nftables.sync_period) = (seconds(3601), seconds(7200)),
@@ -225,7 +225,7 @@ fn values_of_ipvs_mode_that_make_no_sense_name_their_field_and_other_modes_do_no
             "ipvs.scheduler: Invalid value: \"wlib\": must be one of rr, wrr",
         ),
         (|c| c.ipvs.exclude_cidrs = vec!["10.0.0.0/33".into()], "ipvs.excludeCIDRs[0]:"),
-        (|c| c.ipvs.min_sync_period = seconds(60), "ipvs.minSyncPeriod:"),
+        (|c| c.ipvs.min_sync_period = seconds(60), "ipvs.syncPeriod:"),
         (|c| c.ipvs.tcp_timeout = seconds(-1), "ipvs.tcpTimeout:"),
     ];
     for (change, field) in changes {
