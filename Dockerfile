@@ -3,6 +3,7 @@
 #     docker build --tag kubeweir .        compiles in the first stage
 #     make image                           compiles with this machine's toolchain, and needs neither Docker nor a daemon
 #
+# The first has no repository to ask: `--build-arg REVISION=$(git rev-parse HEAD) --build-arg BUILD_DATE=...` (RFC 3339) say what `/version` is to say.
 # `make image` replaces the first stage by a directory (`--build-context binary=...`, which docker buildx takes as well).
 # The last stage, the image itself, is the same either way.
 
@@ -12,7 +13,10 @@ FROM docker.io/library/rust:${RUST}-alpine AS binary
 RUN apk add --no-cache musl-dev
 WORKDIR /source
 COPY . .
-RUN cargo build --profile release --locked --workspace --bin kubeweir --target "$(uname -m)-unknown-linux-musl" \
+ARG REVISION=
+ARG BUILD_DATE=
+RUN KUBEWEIR_GIT_COMMIT="${REVISION}" KUBEWEIR_BUILD_DATE="${BUILD_DATE}" \
+    cargo build --profile release --locked --workspace --bin kubeweir --target "$(uname -m)-unknown-linux-musl" \
     && mv target/*-unknown-linux-musl/release/kubeweir /kubeweir
 
 FROM scratch

@@ -68,6 +68,8 @@ guest-kernels: setup-guest
 # that directory too: nothing of this machine's own images is touched.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# For `/version`: the commit's date, so that the same sources make the same binary.
+BUILD_DATE := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 STATIC := $(shell uname -m)-unknown-linux-musl
 IMAGE ?= ghcr.io/kubeweir/kubeweir:v$(VERSION)
@@ -75,7 +77,8 @@ IMAGE_PROFILE ?= release
 IMAGE_DIRECTORY ?= $(TARGET)/image
 BUILDAH := buildah --root $(IMAGE_DIRECTORY)/storage --runroot $(IMAGE_DIRECTORY)/run --storage-driver vfs
 image: setup-image
-	$(CARGO) build --profile $(IMAGE_PROFILE) --locked --workspace --bin kubeweir --target $(STATIC)
+	KUBEWEIR_GIT_COMMIT=$(REVISION:unknown=) KUBEWEIR_BUILD_DATE=$(BUILD_DATE) \
+		$(CARGO) build --profile $(IMAGE_PROFILE) --locked --workspace --bin kubeweir --target $(STATIC)
 	install -D --mode 755 $(TARGET)/$(STATIC)/$(IMAGE_PROFILE:dev=debug)/kubeweir $(IMAGE_DIRECTORY)/binary/kubeweir
 	$(BUILDAH) build --isolation chroot --timestamp 0 --identity-label=false --build-context binary=$(IMAGE_DIRECTORY)/binary \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --tag $(IMAGE) .

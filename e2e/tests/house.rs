@@ -264,6 +264,27 @@ fn names_only_tests_that_exist(page: &Path) {
     }
 }
 
+/// A variable that nobody sets leaves the page empty, and no build fails for it.
+#[test]
+fn what_a_build_is_told_of_itself_is_passed_by_whatever_builds_the_image() {
+    let version = fs::read_to_string(root().join("src/daemon/src/http/version.rs")).unwrap();
+    let variables: Vec<&str> =
+        version.split("option_env!(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(variables, ["KUBEWEIR_GIT_COMMIT", "KUBEWEIR_BUILD_DATE"]);
+    let mut make = Command::new("make");
+    make.args(["--dry-run", "image", "REVISION=0123abcd"]).current_dir(root());
+    let output = make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").output().unwrap();
+    let steps = String::from_utf8(output.stdout).unwrap();
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    for (builder, text) in [("make", &steps), ("Dockerfile", &dockerfile)] {
+        let before = text.split("cargo build").next().unwrap();
+        for variable in &variables {
+            assert!(before.contains(&format!("{variable}=")), "{builder} does not set {variable}:\n{text}");
+        }
+    }
+    assert!(steps.contains("KUBEWEIR_GIT_COMMIT=0123abcd "), "{steps}");
+}
+
 /// A test that is ignored on the host runs in guests, or not at all. A suite that says nothing of such tests would have them
 /// listed and not run.
 #[test]
